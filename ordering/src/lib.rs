@@ -1,0 +1,6 @@
+//! The order of one node's observations.
+#![no_std]
+
+mod stamp;
+
+pub use stamp::Stamp;

@@ -1,0 +1,12 @@
+//! deckwatch's messages: generated code only, from `deckwatch/v1/*.proto`.
+//!
+//! `domain::wire` turns them into values that are valid by type; nothing else should look inside them.
+
+/// Package `deckwatch.v1`.
+pub mod v1 {
+    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/deckwatch.v1.rs"));
+}
+
+/// All files with their comments, as an encoded `google.protobuf.FileDescriptorSet`.
+pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor.bin"));
