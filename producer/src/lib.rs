@@ -1,0 +1,16 @@
+//! The agent beside one container engine: it alone observes.
+
+mod config;
+pub mod engine {
+    //! The container engine: how it is asked, and what its answers mean.
+    pub mod labels;
+}
+
+pub use config::{Config, Limits};
+
+/// Observes one engine until told to stop.
+pub async fn run(config: Config, context: service::Context) -> Result<(), service::Failure> {
+    drop(config);
+    context.stop.stopped().await;
+    Ok(())
+}
