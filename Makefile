@@ -10,7 +10,7 @@ unexport CARGO_TARGET_DIR
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-up: tools build ## run everything on this machine's Docker Engine; Ctrl-C ends it; flags: make up ARGS="--node here"
+up: need-cargo tools build ## run everything on this machine's Docker Engine; Ctrl-C ends it; flags: make up ARGS="--node here"
 	@exec env DECKWATCH_TOOLS_DIR=$(CURDIR)/.tools/bin target/release/deckwatch up $(ARGS)
 
 build: need-cargo ## build the program, target/release/deckwatch
