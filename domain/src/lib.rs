@@ -5,7 +5,9 @@
 
 pub mod container;
 pub mod digest;
+pub mod fields;
 pub mod id;
+pub mod json;
 pub mod names;
 pub mod node;
 pub mod observation;
@@ -14,6 +16,7 @@ pub mod record;
 pub mod revision;
 pub mod rpc;
 pub mod timestamp;
+pub mod wire;
 
 pub use container::{Container, Health, Port, Protocol, Status, StopCause};
 pub use id::{ContainerId, Instance, InvalidId, Writer};

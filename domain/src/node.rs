@@ -72,6 +72,15 @@ pub struct Listed {
 /// Most ids in one part of a list: 256 KiB of them, under half of a NATS message.
 pub const LISTED_IDS_MAX: usize = 8 * 1024;
 
+/// Most bytes of a reason, or of what was done about a gap, that are kept.
+pub const REASON_MAX: usize = 4 * 1024;
+/// Most requests that one statement names.
+pub const REQUEST_IDS_MAX: usize = 16;
+/// Most bytes of a request's id.
+pub const REQUEST_ID_MAX: usize = 64;
+/// Most fields that a correction names.
+pub const CORRECTION_FIELDS_MAX: usize = 64;
+
 /// One word about a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeChange {

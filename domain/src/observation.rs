@@ -22,10 +22,13 @@ words! {
     }
 }
 
+/// Most bytes of an event's action that are kept.
+pub const ACTION_MAX: usize = 64;
+
 /// An event of the engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineEvent {
-    /// The engine's word: `start`, `die`, `health_status`… At most 64 bytes.
+    /// The engine's word: `start`, `die`, `health_status`… At most [`ACTION_MAX`] bytes.
     pub action: String,
     /// The engine's clock.
     pub time: Option<Timestamp>,

@@ -144,3 +144,28 @@ pub struct LogsResponse {
     /// Older lines were left out to keep the reply within its bound.
     pub truncated: bool,
 }
+
+/// Retire a node, please.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForgetRequest {
+    /// Node.
+    pub node: NodeName,
+}
+
+/// The node is retired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForgetResponse {
+    /// Sequence of the `forgotten` record.
+    pub sequence: u64,
+}
+
+/// Build a node's keys anew, please.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RebuildRequest {
+    /// Node.
+    pub node: NodeName,
+}
+
+/// It is being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RebuildResponse;
