@@ -5,6 +5,7 @@
 
 pub mod container;
 pub mod digest;
+pub mod ending;
 pub mod fields;
 pub mod id;
 pub mod json;
