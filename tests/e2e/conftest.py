@@ -1,0 +1,61 @@
+"""Fixtures: one engine for the run, one installation for each file that asks for it."""
+
+import secrets
+
+import pytest
+
+from harness import stack as stacks
+from harness.engine import Engine
+from harness.paths import BINARY
+from harness.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def engine():
+    engine = Engine(run=secrets.token_hex(4))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="session")
+def binary():
+    if not BINARY.exists():
+        pytest.fail(f"{BINARY} is missing: run `make build`, or set DECKWATCH_BIN", pytrace=False)
+    return BINARY
+
+
+@pytest.fixture
+def containers(engine):
+    """The engine; what a test made is gone when it ends."""
+    yield engine
+    engine.remove_all()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory, engine, binary):
+    """An installation shared by the tests of one file."""
+    yield from _installation(tmp_path_factory, engine)
+
+
+@pytest.fixture
+def own_stack(tmp_path_factory, engine, binary):
+    """An installation for one test that breaks it."""
+    yield from _installation(tmp_path_factory, engine)
+
+
+def _installation(tmp_path_factory, engine):
+    stack = Stack(tmp_path_factory.mktemp("stack"), engine)
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Shows the ends of the outputs of all that runs when a test fails."""
+    report = (yield).get_result()
+    if report.failed:
+        for stack in stacks.alive:
+            report.sections.append((f"processes of {stack.folder.name}", stack.tail()))

@@ -1,0 +1,99 @@
+"""Requests, subscriptions and the streams' upkeep, with nats-py."""
+
+import asyncio
+import json
+from collections.abc import Callable
+
+import nats
+from nats.aio.msg import Msg
+
+from harness.connection import connection
+
+
+class ServiceError(Exception):
+    """A service's answer that is an error: `Nats-Service-Error-Code` and `Nats-Service-Error`."""
+
+    def __init__(self, code: str, text: str):
+        super().__init__(f"{code}: {text}")
+        self.code, self.text = code, text
+
+
+def request(url: str, subject: str, payload: bytes = b"", timeout: float = 10) -> bytes:
+    async def ask() -> Msg:
+        async with connection(url) as client:
+            return await client.request(subject, payload, timeout=timeout)
+
+    answer = asyncio.run(ask())
+    headers = answer.headers or {}
+    if "Nats-Service-Error-Code" in headers:
+        raise ServiceError(headers["Nats-Service-Error-Code"], headers.get("Nats-Service-Error", ""))
+    return answer.data
+
+
+def gather(url: str, subject: str, seconds: float = 1.0) -> list[dict]:
+    """All JSON answers to one request, as `nats micro` gathers them."""
+
+    async def ask() -> list[dict]:
+        found = []
+        async with connection(url) as client:
+            inbox = client.new_inbox()
+            answers = await client.subscribe(inbox)
+            await client.publish(subject, reply=inbox)
+            try:
+                while True:
+                    found.append(json.loads((await answers.next_msg(timeout=seconds)).data))
+            except nats.errors.TimeoutError:
+                return found
+
+    return asyncio.run(ask())
+
+
+def overhear(
+    url: str, subject: str, act: Callable[[], None], until: Callable[[list[Msg]], bool], within: float = 20
+) -> list[Msg]:
+    """Subscribes, does `act` meanwhile, and returns the messages once `until` is content with them."""
+
+    async def listen() -> list[Msg]:
+        heard: list[Msg] = []
+        async with connection(url) as client:
+            messages = await client.subscribe(subject)
+            await client.flush()
+            acting = asyncio.create_task(asyncio.to_thread(act))
+            deadline = asyncio.get_running_loop().time() + within
+            while not (acting.done() and until(heard)):
+                left = deadline - asyncio.get_running_loop().time()
+                assert left > 0, f"{subject}: heard {len(heard)} messages in {within:g} s, and not what was to come"
+                try:
+                    heard.append(await messages.next_msg(timeout=min(left, 0.2)))
+                except nats.errors.TimeoutError:
+                    pass
+            await acting
+        return heard
+
+    return asyncio.run(listen())
+
+
+def publish_acknowledged(url: str, subject: str, payload: bytes) -> None:
+    async def publish() -> None:
+        async with connection(url) as client:
+            await client.jetstream().publish(subject, payload)
+
+    asyncio.run(publish())
+
+
+def stream_size(url: str, stream: str) -> int:
+    async def ask() -> int:
+        async with connection(url) as client:
+            return (await client.jetstream().stream_info(stream)).state.messages
+
+    return asyncio.run(ask())
+
+
+def trim(url: str, stream: str, below: int) -> None:
+    """Removes what a stream holds below a sequence, as its age limit would."""
+
+    async def purge() -> None:
+        async with connection(url) as client:
+            await client.jetstream().purge_stream(stream, seq=below)
+
+    asyncio.run(purge())

@@ -1,0 +1,66 @@
+"""`/livez`, `/readyz` with reasons, and `/metrics`, of each role."""
+
+import re
+
+import pytest
+
+from harness import http
+from harness.engine import STUBBORN
+from harness.wait import eventually
+
+ROLES = ["producer", "sequencer", "projector"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_alive_and_ready(stack, role):
+    port = getattr(stack, role).port
+    assert http.get(port, "/livez")[0] == 200
+    assert http.get(port, "/readyz")[0] == 200
+    assert http.get(port, "/nothing")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("role", "sample"),
+    [
+        *((role, r"deckwatch_build_info\{.*version=.*\}") for role in ROLES),
+        ("producer", r'deckwatch_observations_total\{cause="event"\}'),
+        ("producer", r'deckwatch_observations_total\{cause="list"\}'),
+        ("producer", r"deckwatch_spool_bytes"),
+        ("sequencer", r'deckwatch_records_total\{type="container"\}'),
+        ("sequencer", r'deckwatch_records_total\{type="node_change"\}'),
+        ("sequencer", r'deckwatch_nodes\{status="alive"\}'),
+        ("projector", r"deckwatch_projector_lag_records"),
+        ("projector", r'deckwatch_event_to_store_seconds_bucket\{.*le="\+Inf".*\}'),
+    ],
+)
+def test_metrics_by_the_contract(stack, containers, role, sample):
+    containers.run(STUBBORN)
+    stack.wait_settled()
+
+    def measured():
+        found = [name for name in http.samples(getattr(stack, role).port) if re.fullmatch(sample, name)]
+        assert found, http.get(getattr(stack, role).port, "/metrics")[1]
+        return found
+
+    eventually(measured, 10, sample)
+
+
+def test_metrics_count(stack, containers):
+    def counted() -> float:
+        return http.samples(stack.producer.port)['deckwatch_observations_total{cause="event"}']
+
+    containers.run(STUBBORN)
+    eventually(lambda: counted() > 0, 10, "an observation is counted")
+    stack.wait_settled()
+    before = counted()
+    containers.run(STUBBORN)
+    stack.wait_settled()
+    eventually(lambda: counted() == before + 2, 10, "create and start are counted")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_no_label_names_a_container(stack, containers, role):
+    container = containers.run(STUBBORN)
+    stack.wait_settled()
+    text = http.get(getattr(stack, role).port, "/metrics")[1]
+    assert container.id[:12] not in text and container.name not in text
