@@ -21,6 +21,12 @@ class Life:
     engine: object
     container: object
 
+    def last_told(self) -> dict:
+        """The state in the last record of its subject."""
+        told = [entry for entry in self.stack.of_container(self.container) if entry.record.HasField("container")]
+        assert told, "nothing on its subject"
+        return told[-1].state
+
     def becomes(self, status: str, stop_cause: str | None = None, within: float = 15) -> dict:
         """Redis equals inspect in every field, the subject's last record equals Redis, and this is what they say."""
 
@@ -30,8 +36,7 @@ class Life:
             assert state is not None, "not in Redis"
             found = differences(state, truth, FROM_ENGINE)
             assert not found, f"Redis, engine: {found}"
-            last = self.stack.of_container(self.container)[-1].state
-            found = differences(state, last, FIELDS)
+            found = differences(state, self.last_told(), FIELDS)
             assert not found, f"Redis, subject: {found}"
             assert (state["status"], state.get("stop_cause")) == (status, stop_cause), state
             assert "observed_at" in state and "status_since" in state, state
@@ -39,19 +44,18 @@ class Life:
 
         return eventually(so, within, f"{status}, {stop_cause}")
 
-    def is_gone(self, stop_cause: str, exit_code: int | None, within: float = 15) -> Entry:
+    def is_gone(self, stop_cause: str, exit_code: int | None, within: float = 15) -> dict:
         """Absent in the engine and in Redis, and the last record is of its removal."""
 
         def so():
             assert not self.engine.client.containers.list(all=True, filters={"id": self.container.id})
             assert self.stack.store.state(self.container.id) is None, "still in Redis"
             assert not self.stack.redis.client().exists(f"deckwatch:id:{self.container.id}"), "its id is still known"
-            last = self.stack.of_container(self.container)[-1]
-            state = last.state
+            state = self.last_told()
             found = (state["status"], state.get("stop_cause"), state.get("exit_code"))
             assert found == ("removed", stop_cause, exit_code), found
             assert "pid" not in state, state
-            return last
+            return state
 
         return eventually(so, within, f"removed, {stop_cause}")
 

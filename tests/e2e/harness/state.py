@@ -5,7 +5,7 @@ A missing key is an absent value. Nothing here is shared with the program: each 
 
 import json
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -75,7 +75,7 @@ def _plain(field, value):
 
 
 def rfc3339(time: Timestamp) -> str:
-    whole = datetime.fromtimestamp(time.seconds, timezone.utc)
+    whole = datetime.fromtimestamp(time.seconds, UTC)
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{time.nanos:09d}Z"
 
 

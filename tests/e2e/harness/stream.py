@@ -41,8 +41,11 @@ class Entry:
 
     @property
     def kind(self) -> str:
-        """Which arm the record has; for the node also which word, as `node_change.hello`."""
-        arm = self.record.WhichOneof("subject")
+        """Which arm the record has; for the node also which word, as `node_change.hello`.
+
+        `event` where there is none: the event is about a container of which no state was ever known.
+        """
+        arm = self.record.WhichOneof("subject") or "event"
         return f"{arm}.{self.record.node_change.WhichOneof('change')}" if arm == "node_change" else arm
 
     @property
