@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::wire::COUNTER_MAX;
 use crate::{Container, Port, Stamp};
 
 /// A field does not hold what it should.
@@ -159,8 +160,8 @@ pub fn parse_container(map: &BTreeMap<String, String>) -> Result<Container, Inva
         service: optional(map, "service")?,
         labels: parse_json(map, "labels")?,
         ports: ports.into_iter().map(port).collect::<Result<_, _>>()?,
-        stamp: Stamp { epoch: parse(map, "epoch")?, seq: parse(map, "seq")? },
-        as_of: parse(map, "as_of")?,
+        stamp: Stamp { epoch: counter(map, "epoch")?, seq: counter(map, "seq")? },
+        as_of: counter(map, "as_of")?,
         observed_at: optional(map, "observed_at")?,
         status_since: optional(map, "status_since")?,
         truncated: parse(map, "truncated")?,
@@ -214,6 +215,11 @@ fn parse<T: FromStr>(map: &BTreeMap<String, String>, field: &'static str) -> Res
     text.parse().map_err(|_| invalid(field, text))
 }
 
+fn counter(map: &BTreeMap<String, String>, field: &'static str) -> Result<u64, InvalidField> {
+    let number = parse(map, field)?;
+    if number <= COUNTER_MAX { Ok(number) } else { Err(invalid(field, required(map, field)?)) }
+}
+
 fn optional<T: FromStr>(map: &BTreeMap<String, String>, field: &'static str) -> Result<Option<T>, InvalidField> {
     match map.get(field) {
         None => Ok(None),
@@ -234,3 +240,6 @@ fn parse_json<T: for<'a> Deserialize<'a>>(
 fn invalid(field: &'static str, text: &str) -> InvalidField {
     InvalidField::Value { field, text: text.chars().take(80).collect() }
 }
+
+#[cfg(test)]
+mod tests;

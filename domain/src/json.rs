@@ -221,3 +221,6 @@ fn correction(correction: &Correction) -> Value {
     object.value("fields", Some(fields.clone()));
     object.into()
 }
+
+#[cfg(test)]
+mod tests;

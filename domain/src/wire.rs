@@ -6,7 +6,9 @@
 //! 3. Free text over its bound is cut, as its producer should have done; identities and lists of ids never are.
 //! 4. No counter is above [`COUNTER_MAX`], so one more never overflows.
 
+mod claim;
 mod container;
+mod control;
 mod node;
 mod observation;
 mod record;
@@ -120,3 +122,6 @@ wire! {
     RebuildRequest => RebuildRequest,
     RebuildResponse => RebuildResponse,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Requests and their replies.
+//! Requests to a producer and their replies.
 
 use bytes::Bytes;
 use proto::v1;
@@ -8,9 +8,8 @@ use super::value::{self, Numbered, cut};
 use crate::container::TEXT_MAX;
 use crate::node::{Correction, REQUEST_ID_MAX};
 use crate::rpc::{
-    ForgetRequest, ForgetResponse, LOG_LINES_MAX, LogLine, LogStream, LogsRequest, LogsResponse, RebuildRequest,
-    RebuildResponse, ReplayRequest, ReplayResponse, ReplayStatus, Responder, ResyncRequest, ResyncResponse,
-    SnapshotRequest, SnapshotResponse,
+    LOG_LINES_MAX, LogLine, LogStream, LogsRequest, LogsResponse, ReplayRequest, ReplayResponse, ReplayStatus,
+    Responder, ResyncRequest, ResyncResponse, SnapshotRequest, SnapshotResponse,
 };
 use crate::{Container, Instance};
 
@@ -250,69 +249,5 @@ impl From<&LogLine> for v1::LogLine {
             LogStream::Stderr => v1::LogStream::Stderr,
         };
         Self { stream: stream.into(), text: Bytes::copy_from_slice(text) }
-    }
-}
-
-impl TryFrom<v1::ForgetRequest> for ForgetRequest {
-    type Error = Invalid;
-
-    fn try_from(wire: v1::ForgetRequest) -> Result<Self, Invalid> {
-        let v1::ForgetRequest { node } = wire;
-        Ok(Self { node: value::node(&node)? })
-    }
-}
-
-impl From<&ForgetRequest> for v1::ForgetRequest {
-    fn from(request: &ForgetRequest) -> Self {
-        let ForgetRequest { node } = request;
-        Self { node: node.to_string() }
-    }
-}
-
-impl TryFrom<v1::ForgetResponse> for ForgetResponse {
-    type Error = Invalid;
-
-    fn try_from(wire: v1::ForgetResponse) -> Result<Self, Invalid> {
-        let v1::ForgetResponse { sequence } = wire;
-        Ok(Self { sequence: value::counter("sequence", sequence)? })
-    }
-}
-
-impl From<&ForgetResponse> for v1::ForgetResponse {
-    fn from(response: &ForgetResponse) -> Self {
-        let ForgetResponse { sequence } = *response;
-        Self { sequence }
-    }
-}
-
-impl TryFrom<v1::RebuildRequest> for RebuildRequest {
-    type Error = Invalid;
-
-    fn try_from(wire: v1::RebuildRequest) -> Result<Self, Invalid> {
-        let v1::RebuildRequest { node } = wire;
-        Ok(Self { node: value::node(&node)? })
-    }
-}
-
-impl From<&RebuildRequest> for v1::RebuildRequest {
-    fn from(request: &RebuildRequest) -> Self {
-        let RebuildRequest { node } = request;
-        Self { node: node.to_string() }
-    }
-}
-
-impl TryFrom<v1::RebuildResponse> for RebuildResponse {
-    type Error = Invalid;
-
-    fn try_from(wire: v1::RebuildResponse) -> Result<Self, Invalid> {
-        let v1::RebuildResponse {} = wire;
-        Ok(Self)
-    }
-}
-
-impl From<&RebuildResponse> for v1::RebuildResponse {
-    fn from(response: &RebuildResponse) -> Self {
-        let RebuildResponse = response;
-        Self {}
     }
 }
