@@ -1,0 +1,520 @@
+//! What a sequencer decides for one node.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::container::AsOf;
+use domain::node::{Gap, GapRange, GapReason, Heartbeat, Hello, Listed, NodeChange};
+use domain::record::{Recovery, SPOOL_PLACES_MAX};
+use domain::{Batch, Container, ContainerId, NodeName, NodeState, Observation, Observed, Record, Stamp, Subject};
+use ordering::{Answer, Beat, Discarded, Input, Loss, Output as Ordered, Position, Previous, Reorder, Why};
+
+use crate::partition::{Effect, Millis, Output, Recovered, Rules};
+
+/// The last accepted state of a container.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// It is there.
+    Live(Box<Container>),
+    /// It is gone; kept until no older look can still come in.
+    Gone(Box<Container>),
+}
+
+impl Known {
+    fn state(&self) -> &Container {
+        match self {
+            Self::Live(container) | Self::Gone(container) => container,
+        }
+    }
+}
+
+/// An observation on its way through the order.
+#[derive(Debug)]
+struct Item {
+    raw_sequence: u64,
+    observation: Observation,
+    /// With the last observation of a message: below this tick no look is under way.
+    as_of_floor: Option<u64>,
+}
+
+/// The end of the open statement, as far as it came.
+#[derive(Debug)]
+struct Listing {
+    /// Sequence number of its `stating`.
+    stating_seq: u64,
+    /// Message that its `stating` came in: a restart reads from there.
+    raw_sequence: u64,
+    ids: BTreeSet<ContainerId>,
+    parts: BTreeSet<u32>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    name: NodeName,
+    rules: Rules,
+    order: Reorder<Item>,
+    state: NodeState,
+    known: BTreeMap<ContainerId, Known>,
+    listing: Option<Listing>,
+    /// Not heard of since; or since this life of the sequencer counts.
+    silent_since: Millis,
+    /// Stored observations may have been lost.
+    cut: bool,
+    asked_at: Option<Millis>,
+    cursor_at: Millis,
+    ordered: Vec<Ordered<Item>>,
+}
+
+impl Node {
+    pub(crate) fn new(name: NodeName, rules: Rules, now: Millis, told: Recovered, cut: bool) -> Self {
+        let state = told.state;
+        let at = Position { epoch: state.epoch, instance: state.instance, next: state.next_seq, closed: state.closed };
+        let known = told.containers.into_iter().map(|container| (container.id, container.into()));
+        Self {
+            name,
+            rules,
+            order: Reorder::new(rules.order, at),
+            state,
+            known: known.collect(),
+            listing: None,
+            silent_since: now,
+            cut,
+            asked_at: None,
+            cursor_at: now + rules.cursor_every / 2,
+            ordered: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.state.lost
+    }
+
+    pub(crate) fn is_blind(&self) -> bool {
+        self.state.blind
+    }
+
+    pub(crate) fn count_anew(&mut self, now: Millis) {
+        self.silent_since = now;
+    }
+
+    pub(crate) fn noted(&mut self) {
+        if !self.state.closed {
+            self.state.passed_epoch = 0;
+        }
+    }
+
+    pub(crate) fn wants_read_to(&self, now: Millis) -> Option<Millis> {
+        let deadline = self.silent_since + self.rules.lost_after;
+        let lost = (!self.state.lost && now > deadline).then_some(deadline);
+        lost.max(self.order.wants_read_to())
+    }
+
+    /// A message: each of its observations takes its place.
+    pub(crate) fn message(&mut self, now: Millis, raw_sequence: u64, batch: Batch, out: &mut Output) {
+        let (instance, as_of_floor) = (batch.instance.0, batch.as_of_floor);
+        let last = batch.observations.len();
+        for (index, (stamp, observation)) in batch.stamped().enumerate() {
+            let is_last = index + 1 == last;
+            let hello = match &observation.observed {
+                Observed::Hello(hello) => Some(ordered_hello(hello)),
+                Observed::Container(_)
+                | Observed::Removed(_)
+                | Observed::Event(_)
+                | Observed::Stating(_)
+                | Observed::Listed(_)
+                | Observed::Blind(_)
+                | Observed::Gap(_)
+                | Observed::Correction(_)
+                | Observed::Nothing => None,
+            };
+            out.floor.keep(raw_sequence);
+            if is_last {
+                out.floor.pass(raw_sequence);
+            }
+            let item = Item { raw_sequence, observation, as_of_floor: is_last.then_some(as_of_floor) };
+            self.step(now, Input::Arrive { stamp, instance, hello, item }, out);
+        }
+    }
+
+    pub(crate) fn beat(&mut self, now: Millis, beat: &Heartbeat, out: &mut Output) {
+        self.silent_since = now;
+        let mine = beat.epoch == self.state.epoch && beat.instance.0 == self.state.instance;
+        if mine && self.state.lost {
+            self.back(out);
+        }
+        let (epoch, instance, acknowledged) = (beat.epoch, beat.instance.0, beat.acknowledged_seq);
+        self.step(now, Input::Beat(Beat { epoch, instance, acknowledged, heard: now }), out);
+    }
+
+    pub(crate) fn answered(&mut self, now: Millis, epoch: u64, from: u64, answer: Answer, out: &mut Output) {
+        self.step(now, Input::Answer { epoch, from, answer }, out);
+    }
+
+    pub(crate) fn wake(&mut self, now: Millis, read_to: Option<Millis>, out: &mut Output) {
+        self.step(now, Input::Wake { read_to }, out);
+        self.lose_if_silent(now, read_to, out);
+        if self.state.needs_statement && self.asked_at.is_none_or(|at| now >= at + self.rules.ask_every) {
+            self.asked_at = Some(now);
+            out.effects.push(Effect::Statement { node: self.name.clone(), passed_epoch: self.state.passed_epoch });
+        }
+        if now >= self.cursor_at && self.state.epoch > 0 {
+            self.change(NodeChange::Cursor, out);
+        }
+        if now >= self.cursor_at {
+            self.cursor_at = now + self.rules.cursor_every;
+        }
+    }
+
+    pub(crate) fn forget(&mut self, out: &mut Output) {
+        self.end_statement(out);
+        let held: Vec<u64> = self.order.held().map(|item| item.raw_sequence).collect();
+        held.into_iter().for_each(|raw_sequence| out.floor.release(raw_sequence));
+        self.change(NodeChange::Forgotten, out);
+    }
+
+    fn step(&mut self, now: Millis, input: Input<Item>, out: &mut Output) {
+        let mut ordered = std::mem::take(&mut self.ordered);
+        self.order.step(now, input, &mut ordered);
+        for output in ordered.drain(..) {
+            match output {
+                Ordered::Deliver(stamp, item, after) => self.deliver(stamp, item, after, out),
+                Ordered::Lost(loss, after) => self.lost_stamps(loss, after, out),
+                Ordered::Discard(stamp, item, reason) => self.discard(stamp, item, reason, out),
+                Ordered::Ask { epoch, from, to } => {
+                    out.effects.push(Effect::Replay { node: self.name.clone(), epoch, from, to });
+                }
+                Ordered::Passed(epoch) => {
+                    self.state.passed_epoch = epoch;
+                    self.state.needs_statement = true;
+                }
+            }
+        }
+        self.ordered = ordered;
+    }
+
+    /// The next observation takes its place in the record.
+    fn deliver(&mut self, stamp: Stamp, item: Item, after: Position, out: &mut Output) {
+        if self.state.lost {
+            self.back(out);
+        }
+        let Item { raw_sequence, observation, as_of_floor } = item;
+        let repeated = self.is_in_record(&observation);
+        if let (Observed::Listed(listed), false) = (&observation.observed, repeated) {
+            self.list(stamp, listed, out);
+        }
+        out.floor.release(raw_sequence);
+        self.enter(after);
+        if let Some(place) = observation.spool_place {
+            self.remember_place(place);
+        }
+        if repeated {
+            // Its content stands in the record already, under a stamp that nobody can know.
+            self.emit(Some(stamp), Some(&observation), false, Subject::Node(NodeChange::Repeat), out);
+        } else {
+            self.observe(stamp, raw_sequence, observation, out);
+        }
+        // The floor speaks of what is sent after this message.
+        if let Some(floor) = as_of_floor {
+            self.state.as_of_floor = self.state.as_of_floor.max(floor);
+            self.drop_tombstones();
+        }
+    }
+
+    fn observe(&mut self, stamp: Stamp, raw_sequence: u64, mut observation: Observation, out: &mut Output) {
+        let observed = std::mem::replace(&mut observation.observed, Observed::Nothing);
+        let change = match observed {
+            Observed::Container(container) | Observed::Removed(container) => {
+                return self.look(stamp, &observation, container, out);
+            }
+            Observed::Event(id) => return self.repeat(stamp, &observation, id, out),
+            Observed::Gap(gap) => {
+                self.doubt(out);
+                return self.emit(Some(stamp), Some(&observation), false, Subject::Gap(gap), out);
+            }
+            Observed::Correction(correction) => {
+                return self.emit(Some(stamp), Some(&observation), false, Subject::Correction(correction), out);
+            }
+            Observed::Hello(hello) => {
+                self.doubt(out);
+                self.state.blind = false;
+                self.state.passed_epoch = 0;
+                self.state.as_of_floor = 0;
+                self.state.engine = Some(hello.engine.clone());
+                self.cut = false;
+                NodeChange::Hello(hello)
+            }
+            Observed::Stating(request_ids) => {
+                self.end_statement(out);
+                self.state.stating_sequence = out.next_sequence();
+                self.begin_listing(stamp.seq, raw_sequence, out);
+                NodeChange::Stating(request_ids)
+            }
+            Observed::Listed(listed) => NodeChange::Listed(self.close_statement(listed, out)),
+            Observed::Blind(reason) => {
+                self.end_statement(out);
+                self.state.blind = true;
+                NodeChange::Blind(reason)
+            }
+            Observed::Nothing => NodeChange::Repeat,
+        };
+        self.emit(Some(stamp), Some(&observation), false, Subject::Node(change), out);
+    }
+
+    /// A state counts if it is fresher than the last one of its container.
+    fn look(&mut self, stamp: Stamp, observation: &Observation, container: Box<Container>, out: &mut Output) {
+        let id = container.id;
+        let freshness = container.freshness();
+        let fresh = match self.known.get(&id) {
+            Some(known) => freshness > known.state().freshness(),
+            // Its tombstone may be gone: only a look that can be no older than it counts.
+            None => freshness.epoch == self.state.epoch && freshness.tick >= self.state.as_of_floor,
+        };
+        if !fresh {
+            return self.repeat(stamp, observation, id, out);
+        }
+        let subject = Subject::Container(container.clone());
+        self.known.insert(id, (*container).into());
+        self.emit(Some(stamp), Some(observation), false, subject, out);
+    }
+
+    /// History: the container's last accepted state stands with it.
+    fn repeat(&mut self, stamp: Stamp, observation: &Observation, id: ContainerId, out: &mut Output) {
+        let subject = match self.known.get(&id) {
+            Some(known) => Subject::Container(Box::new(known.state().clone())),
+            None if observation.event.is_some() => Subject::Event(id),
+            None => Subject::Node(NodeChange::Repeat),
+        };
+        let repeated = matches!(subject, Subject::Container(_));
+        self.emit(Some(stamp), Some(observation), repeated, subject, out);
+    }
+
+    /// One part of the end of a statement. With the last one, what is not listed is removed, before the part itself.
+    fn list(&mut self, stamp: Stamp, listed: &Listed, out: &mut Output) {
+        if self.state.stating_sequence == 0 || !listed.complete || !self.add_part(stamp, listed) {
+            return;
+        }
+        let as_of = AsOf { epoch: stamp.epoch, tick: listed.as_of };
+        let Some(listing) = &self.listing else { return };
+        let gone = self.known.iter().filter_map(|(id, known)| match known {
+            Known::Live(container) if container.freshness() < as_of && !listing.ids.contains(id) => Some(*id),
+            Known::Live(_) | Known::Gone(_) => None,
+        });
+        for id in gone.collect::<Vec<_>>() {
+            self.remove_unlisted(id, as_of, out);
+        }
+    }
+
+    fn remove_unlisted(&mut self, id: ContainerId, as_of: AsOf, out: &mut Output) {
+        let Some(Known::Live(container)) = self.known.remove(&id) else { return };
+        let was_alive = container.status.is_alive() || container.status == domain::Status::Restarting;
+        let mut removed = container.into_removed();
+        if was_alive {
+            removed.stop_cause = Some(domain::StopCause::Vanished);
+        }
+        removed.stamp = Stamp { epoch: as_of.epoch, seq: 0 };
+        removed.as_of = as_of.tick;
+        let removed = Box::new(removed);
+        self.known.insert(id, Known::Gone(removed.clone()));
+        self.emit(None, None, false, Subject::Container(removed), out);
+    }
+
+    /// Says whether all parts of the open statement are there.
+    fn add_part(&mut self, stamp: Stamp, listed: &Listed) -> bool {
+        let Some(listing) = self.listing.as_mut().filter(|listing| stamp.seq > listing.stating_seq) else {
+            return false;
+        };
+        listing.ids.extend(listed.ids.iter().copied());
+        listing.parts.insert(listed.part);
+        (0..listed.parts).all(|part| listing.parts.contains(&part))
+    }
+
+    /// The word that ends a statement; whole if nothing is missing in it.
+    fn close_statement(&mut self, mut listed: Listed, out: &mut Output) -> Listed {
+        let all = |listing: &Listing| (0..listed.parts).all(|part| listing.parts.contains(&part));
+        listed.whole = self.state.stating_sequence != 0 && listed.complete && self.listing.as_ref().is_some_and(all);
+        if listed.whole {
+            self.state.whole_sequence = self.state.stating_sequence;
+            self.state.whole_writer = out.writer.0;
+            self.state.needs_statement = false;
+            self.state.blind = false;
+            self.cut = false;
+        }
+        if listed.whole || !listed.complete || listed.part + 1 == listed.parts {
+            self.end_statement(out);
+        }
+        listed
+    }
+
+    fn begin_listing(&mut self, stating_seq: u64, raw_sequence: u64, out: &mut Output) {
+        if let Some(old) = self.listing.take() {
+            out.floor.release(old.raw_sequence);
+        }
+        out.floor.keep(raw_sequence);
+        self.listing = Some(Listing { stating_seq, raw_sequence, ids: BTreeSet::new(), parts: BTreeSet::new() });
+    }
+
+    fn end_statement(&mut self, out: &mut Output) {
+        self.state.stating_sequence = 0;
+        if let Some(listing) = self.listing.take() {
+            out.floor.release(listing.raw_sequence);
+        }
+    }
+
+    /// What was said before may be wrong: only a statement that begins after this puts it right.
+    fn doubt(&mut self, out: &mut Output) {
+        self.end_statement(out);
+        self.state.needs_statement = true;
+    }
+
+    /// An observation that does not count. After a restart the open statement's parts come by once more.
+    fn discard(&mut self, stamp: Stamp, item: Item, reason: Discarded, out: &mut Output) {
+        if reason == Discarded::Repeated && self.state.stating_sequence != 0 && stamp.epoch == self.state.epoch {
+            match &item.observation.observed {
+                Observed::Stating(_) => {
+                    if self.listing.as_ref().is_none_or(|listing| stamp.seq > listing.stating_seq) {
+                        self.begin_listing(stamp.seq, item.raw_sequence, out);
+                    }
+                }
+                Observed::Listed(listed) if listed.complete => {
+                    self.add_part(stamp, listed);
+                }
+                Observed::Listed(_)
+                | Observed::Container(_)
+                | Observed::Removed(_)
+                | Observed::Event(_)
+                | Observed::Hello(_)
+                | Observed::Blind(_)
+                | Observed::Gap(_)
+                | Observed::Correction(_)
+                | Observed::Nothing => {}
+            }
+        }
+        out.floor.release(item.raw_sequence);
+    }
+
+    /// Stamps are lost: a gap stands in their place.
+    fn lost_stamps(&mut self, loss: Loss, after: Position, out: &mut Output) {
+        if self.state.lost && loss.why != Why::StreamCut {
+            self.back(out);
+        }
+        self.doubt(out);
+        self.enter(after);
+        let (reason, action) = gap_words(loss.why);
+        let range = GapRange::Stamps { epoch: loss.epoch, from: loss.from, to: loss.to };
+        let gap = Gap { reason, range, action: action.to_owned() };
+        self.emit(None, None, false, Subject::Gap(gap), out);
+    }
+
+    fn lose_if_silent(&mut self, now: Millis, read_to: Option<Millis>, out: &mut Output) {
+        let deadline = self.silent_since + self.rules.lost_after;
+        let read = read_to.is_some_and(|read_to| read_to > deadline);
+        if self.state.lost || self.state.epoch == 0 || now <= deadline || !read || self.order.held().next().is_some() {
+            return;
+        }
+        if self.cut && self.state.needs_statement {
+            self.step(now, Input::Close, out);
+        }
+        self.end_statement(out);
+        self.state.lost = true;
+        let silent = self.rules.lost_after / 1000;
+        self.change(NodeChange::Lost(format!("no sign of life of its producer for {silent} s")), out);
+    }
+
+    fn back(&mut self, out: &mut Output) {
+        self.state.lost = false;
+        self.doubt(out);
+        self.change(NodeChange::Back, out);
+    }
+
+    fn enter(&mut self, after: Position) {
+        self.state.epoch = after.epoch;
+        self.state.instance = after.instance;
+        self.state.next_seq = after.next;
+        self.state.closed = after.closed;
+    }
+
+    fn is_in_record(&self, observation: &Observation) -> bool {
+        observation.spool_place.is_some_and(|place| {
+            let known = self.state.spool_places.iter().find(|known| known.spool_id == place.spool_id);
+            known.is_some_and(|known| known.position >= place.position)
+        })
+    }
+
+    fn remember_place(&mut self, place: domain::observation::SpoolPlace) {
+        let places = &mut self.state.spool_places;
+        if let Some(known) = places.iter_mut().find(|known| known.spool_id == place.spool_id) {
+            known.position = known.position.max(place.position);
+            return;
+        }
+        if places.len() >= SPOOL_PLACES_MAX {
+            places.remove(0);
+        }
+        places.push(place);
+    }
+
+    /// A tombstone has had its time when no look that is older than it can still come in.
+    fn drop_tombstones(&mut self) {
+        let floor = AsOf { epoch: self.state.epoch, tick: self.state.as_of_floor };
+        self.known.retain(|_, known| match known {
+            Known::Live(_) => true,
+            Known::Gone(container) => container.freshness() >= floor,
+        });
+    }
+
+    fn change(&mut self, change: NodeChange, out: &mut Output) {
+        self.emit(None, None, false, Subject::Node(change), out);
+    }
+
+    fn emit(
+        &mut self,
+        stamp: Option<Stamp>,
+        observation: Option<&Observation>,
+        repeated: bool,
+        subject: Subject,
+        out: &mut Output,
+    ) {
+        let gone = matches!(&subject, Subject::Container(container) if container.status == domain::Status::Removed);
+        let mut node_state = self.state.clone();
+        if !matches!(subject, Subject::Node(_)) {
+            // It stands in the node's own records; in each container's it would be half the bytes.
+            node_state.engine = None;
+        }
+        out.records.push(Record {
+            node: self.name.clone(),
+            stamp,
+            writer: out.writer,
+            recorded_at: out.recorded_at,
+            observed_at: observation.map(|observation| observation.observed_at),
+            cause: observation.map(|observation| observation.cause),
+            event: observation.and_then(|observation| observation.event.clone()),
+            subject,
+            repeated: repeated && !gone,
+            removed: repeated && gone,
+            node_state,
+            recovery: Recovery { raw_sequence: out.floor.lowest(), raw_created: out.raw_created },
+        });
+    }
+}
+
+fn ordered_hello(hello: &Hello) -> ordering::Hello {
+    let previous = hello.previous.map(|previous| Previous {
+        epoch: previous.epoch,
+        instance: previous.instance.map(|instance| instance.0),
+        last: previous.last_seq,
+    });
+    ordering::Hello { previous, stand_in: hello.stand_in }
+}
+
+fn gap_words(why: Why) -> (GapReason, &'static str) {
+    let asked = "a statement was asked for";
+    match why {
+        Why::NotKept => (GapReason::NotKept, asked),
+        Why::NoAnswer => (GapReason::NoAnswer, asked),
+        Why::Unreadable => (GapReason::Unreadable, asked),
+        Why::HeldFull => (GapReason::HeldFull, asked),
+        Why::EndKnown => (GapReason::EndKnown, asked),
+        Why::EndUnknown => (GapReason::EndUnknown, asked),
+        Why::NoHello => (GapReason::NoHello, "the producer was asked to claim the next epoch"),
+        Why::History => (GapReason::History, asked),
+        Why::StreamCut => (GapReason::StreamCut, "nobody is left to ask"),
+    }
+}
