@@ -1,10 +1,10 @@
 //! The agent beside one container engine: it alone observes.
 
 mod config;
-pub mod engine {
-    //! The container engine: how it is asked, and what its answers mean.
-    pub mod labels;
-}
+pub mod engine;
+mod kept;
+mod queue;
+mod window;
 
 pub use config::{Config, Limits};
 

@@ -182,7 +182,8 @@ impl Queue {
             if gap_before.is_some() {
                 let before = self.items.pop_back();
                 self.bytes -= before.as_ref().map_or(0, Item::size);
-                merged.observation.observed_at = before.map_or(merged.observation.observed_at, |before| before.observation.observed_at);
+                merged.observation.observed_at =
+                    before.map_or(merged.observation.observed_at, |before| before.observation.observed_at);
                 left -= 1;
             }
             self.bytes += merged.size;
@@ -214,7 +215,9 @@ fn size_of(observation: &Observation) -> usize {
             Observed::Listed(listed) => listed.ids.len() * 34,
             Observed::Stating(ids) => ids.iter().map(|id| id.len() + 2).sum(),
             Observed::Blind(reason) => reason.len(),
-            Observed::Correction(correction) => 64 + correction.fields.iter().map(|field| field.len() + 2).sum::<usize>(),
+            Observed::Correction(correction) => {
+                64 + correction.fields.iter().map(|field| field.len() + 2).sum::<usize>()
+            }
             Observed::Event(_) | Observed::Gap(_) => 96,
             Observed::Hello(_) => 256,
             Observed::Nothing => 0,
@@ -321,7 +324,8 @@ mod tests {
         let sent = queue.pop(2, usize::MAX);
         queue.begin(observation(Observed::Nothing), sent);
         let items = queue.pop(99, usize::MAX);
-        let places: Vec<_> = items.iter().map(|item| item.observation.spool_place.map(|place| place.position)).collect();
+        let places: Vec<_> =
+            items.iter().map(|item| item.observation.spool_place.map(|place| place.position)).collect();
         assert_eq!(places, [None, Some(2), Some(3)]);
         assert_eq!(shown(&items[1..]), "e2 e3");
     }

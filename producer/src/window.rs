@@ -70,7 +70,9 @@ impl Window {
     /// A message is being sent.
     pub(crate) fn send(&mut self, items: Vec<Item>, bytes: Bytes, now: Instant) {
         let first = self.next_seq;
-        let Some(last_seq) = u64::try_from(items.len()).ok().and_then(|count| (first + count).checked_sub(1)) else { return };
+        let Some(last_seq) = u64::try_from(items.len()).ok().and_then(|count| (first + count).checked_sub(1)) else {
+            return;
+        };
         self.next_seq = last_seq + 1;
         self.flights.insert(first, Flight { last_seq, bytes, items, attempts: 0, due: now + ACKNOWLEDGEMENT_WAIT });
     }

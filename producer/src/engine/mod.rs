@@ -1,0 +1,8 @@
+//! The container engine: how it is asked, and what its answers mean.
+
+pub(crate) mod connect;
+pub(crate) mod events;
+pub mod labels;
+pub(crate) mod ring;
+pub(crate) mod row;
+pub(crate) mod state;
