@@ -230,7 +230,7 @@ async fn attempt(settings: &Settings, options: ConnectOptions) -> Result<Client,
         Ok(Err(error)) => return Err(Refused::Away(format!("cannot reach NATS at {shown}: {error}"))),
         Ok(Ok(client)) => client,
     };
-    let version = client.server_info().version.clone();
+    let version = client.server_info().version;
     if parse_version(&version).is_none_or(|version| version < VERSION_MIN) {
         let (major, minor, patch) = VERSION_MIN;
         return Err(Refused::For(Failure::failed(format!(
