@@ -3,19 +3,12 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
-    "deckwatch/v1/container.proto",
-    "deckwatch/v1/fleet.proto",
-    "deckwatch/v1/node.proto",
-    "deckwatch/v1/observation.proto",
-    "deckwatch/v1/record.proto",
-    "deckwatch/v1/rpc.proto",
-];
+const PACKAGE: &str = "deckwatch/v1";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=deckwatch");
+    println!("cargo:rerun-if-changed={PACKAGE}");
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler.include_source_info(true).include_imports(true).open_files(FILES)?;
+    compiler.include_source_info(true).include_imports(true).open_files(files()?)?;
     let descriptor = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptor.bin");
     std::fs::write(descriptor, compiler.encode_file_descriptor_set())?;
 
@@ -23,6 +16,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Maps in key order: the same value is always the same bytes.
     config.btree_map(["."]).bytes([".deckwatch"]);
     generate(config, compiler.file_descriptor_set())
+}
+
+/// All files of the package, so that none is forgotten, in order, so that the build is always the same.
+fn files() -> Result<Vec<PathBuf>, Box<dyn Error>> {
+    let entries = std::fs::read_dir(PACKAGE)?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "proto"));
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(not(feature = "grpc"))]
