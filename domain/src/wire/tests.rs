@@ -82,6 +82,10 @@ fn edited_record(edit: impl FnOnce(&mut v1::Record)) -> Result<Record, Invalid> 
     wire.try_into()
 }
 
+fn record_of(subject: v1::record::Subject) -> Result<Record, Invalid> {
+    edited_record(|record| record.subject = Some(subject))
+}
+
 #[test]
 fn a_states_sequence_number_is_its_observations() {
     let batch = edited_batch(|_| ()).unwrap();
@@ -223,6 +227,61 @@ fn a_record_is_refused_without_what_recovery_needs() {
     assert!(gap(Some(1), None).is_ok());
     assert_eq!(gap(None, None), Err(Missing("from_seq")));
     assert_eq!(gap(Some(3), Some(2)), Err(Contradiction("to_seq", "from_seq")));
+}
+
+/// Counting on from any of them must not overflow.
+#[test]
+fn no_counter_is_above_its_bound() {
+    let over = COUNTER_MAX + 1;
+    let state = |edit: fn(&mut v1::NodeState, u64)| {
+        edited_record(|r| edit(r.node_state.as_mut().unwrap(), over)).unwrap_err().to_string()
+    };
+    let record = |edit: fn(&mut v1::Record, u64)| edited_record(|r| edit(r, over)).unwrap_err().to_string();
+    let subject = |change| {
+        let change = v1::NodeChange { change: Some(change) };
+        record_of(v1::record::Subject::NodeChange(change)).unwrap_err().to_string()
+    };
+    let previous = |epoch, last_seq| {
+        let Found::Hello(hello) = hello() else { unreachable!("hello is a hello") };
+        let previous = Some(v1::PreviousLife { epoch, instance: None, last_seq });
+        subject(v1::node_change::Change::Hello(v1::Hello { previous, ..hello }))
+    };
+    let gap = |epoch, from_seq, to_seq| {
+        let gap = v1::Gap { reason: 1, epoch, from_seq, to_seq, ..Default::default() };
+        record_of(v1::record::Subject::Gap(gap)).unwrap_err().to_string()
+    };
+    for (error, field) in [
+        (state(|state, over| state.epoch = over), "node_state.epoch"),
+        (state(|state, over| state.next_seq = over), "node_state.next_seq"),
+        (state(|state, over| state.stating_sequence = over), "node_state.stating_sequence"),
+        (state(|state, over| state.whole_sequence = over), "node_state.whole_sequence"),
+        (state(|state, over| state.passed_epoch = over), "node_state.passed_epoch"),
+        (state(|state, over| state.as_of_floor = over), "node_state.as_of_floor"),
+        (state(|state, over| state.spool_places.push(v1::SpoolPlace { spool_id: 1, position: over })), "position"),
+        (record(|record, over| record.epoch = over), "epoch"),
+        (record(|record, over| record.seq = over), "seq"),
+        (record(|record, over| record.recovery.as_mut().unwrap().raw_sequence = over), "recovery.raw_sequence"),
+        (edited_container(|container| container.seq = over).unwrap_err().to_string(), "seq"),
+        (edited_container(|container| container.as_of = over).unwrap_err().to_string(), "as_of"),
+        (subject(v1::node_change::Change::Listed(v1::Listed { as_of: over, ..listed(0) })), "as_of"),
+        (previous(over, None), "previous.epoch"),
+        (previous(1, Some(over)), "previous.last_seq"),
+        (gap(Some(over), Some(1), None), "epoch"),
+        (gap(Some(1), Some(over), None), "from_seq"),
+        (gap(Some(1), Some(1), Some(over)), "to_seq"),
+    ] {
+        assert_eq!(error, format!("`{field}` is out of bounds"));
+    }
+    let beat = |epoch, last_seq| {
+        let digest = vec![0; 32].into();
+        Heartbeat::try_from(v1::Heartbeat { node: "n1".to_owned(), epoch, last_seq, digest, ..Default::default() })
+    };
+    assert!(beat(1, 1).is_ok());
+    assert_eq!(beat(over, 1), Err(Invalid::OutOfBounds("epoch")));
+    assert_eq!(beat(1, over), Err(Invalid::OutOfBounds("last_seq")));
+    assert!(NodeClaim::try_from(v1::NodeClaim { epoch: over, ..Default::default() }).is_err());
+    assert!(Lease::try_from(v1::Lease { instance: 1, counter: over }).is_err());
+    assert!(ReplayRequest::try_from(v1::ReplayRequest { epoch: 1, from_seq: 1, to_seq: over }).is_err());
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn hex(bytes: &[u8]) -> String {
 fn a_value_cannot_pass_for_a_field() {
     let named = |name: &str, image: &str| Container { name: name.to_owned(), image: image.to_owned(), ..plain() };
     let honest = digest::of([&named("a", "b")]);
-    for forged in ["a\nnode=2:n1\nimage=1:b", "a\nimage=b", "1:a"] {
+    for forged in ["a\nnode=2:n1\nimage=1:b", "a\nnode=n1\nimage=b"] {
         assert_ne!(digest::of([&named(forged, "")]), honest, "{forged}");
     }
 }
