@@ -53,7 +53,7 @@ pub(crate) async fn recover(
     let mut recovered = BTreeMap::new();
     let mut recovery = None;
     if stream.cached_info().state.messages > 0 {
-        read_last_records(&stream, last, |record, sequence| {
+        read_last_records(&stream, config.prefix.state_all(partition), last, |record, sequence| {
             if sequence == last {
                 recovery = Some(record.recovery);
             }
@@ -80,9 +80,15 @@ fn begin(raw: Raw, recovery: Option<Recovery>) -> (u64, bool) {
 }
 
 /// The last record of each subject, in the stream's order, up to and with `last`.
-async fn read_last_records(stream: &Stream, last: u64, mut each: impl FnMut(Record, u64)) -> Result<(), Broken> {
+async fn read_last_records(
+    stream: &Stream,
+    all: String,
+    last: u64,
+    mut each: impl FnMut(Record, u64),
+) -> Result<(), Broken> {
     let reader = stream.create_consumer(pull::Config {
         deliver_policy: DeliverPolicy::LastPerSubject,
+        filter_subject: all,
         ack_policy: AckPolicy::None,
         inactive_threshold: READER_KEPT,
         memory_storage: true,

@@ -1,5 +1,6 @@
 //! Works on one partition: takes the lease, recovers, then reads, decides, publishes, until something breaks; then anew.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,7 +23,7 @@ use service::{Context, Failure};
 use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::partition::{Effect, Input, Millis, Partition, Rules};
+use crate::partition::{Effect, Input, Millis, Partition, Recovered, Rules, Start};
 use crate::raw::{self, Read, Unreadable};
 use crate::recover::{self, Raw};
 use crate::{Config, control, publish};
@@ -75,16 +76,23 @@ pub(crate) async fn run(number: Number, client: Client, config: Config, context:
     let leasing = tokio::spawn(hold(lease, held_tx, Arc::clone(&healthy), stop_lease.clone()));
     let worker = Worker { number, client, config, context, healthy };
     while !worker.context.stop.is_stopped() {
-        if !*held.borrow_and_update() {
-            worker.context.health.ready("records");
+        let lived = if !worker.healthy.load(Ordering::SeqCst) {
+            // The lease is raised again only when recovery is seen to succeed.
+            worker.open().await.map(drop)
+        } else if *held.borrow_and_update() {
+            worker.live(&mut held).await
+        } else {
             tokio::select! {
                 () = worker.context.stop.stopped() => {}
                 changed = held.changed() => if changed.is_err() { break },
             }
             continue;
-        }
-        match worker.live(&mut held).await {
-            Ok(()) => {}
+        };
+        match lived {
+            Ok(()) => {
+                worker.healthy.store(true, Ordering::SeqCst);
+                worker.context.health.ready("records");
+            }
             Err(Ended::Failed(failure)) => return Err(failure),
             Err(Ended::Broken(broken)) => {
                 worker.healthy.store(false, Ordering::SeqCst);
@@ -138,6 +146,14 @@ enum Told {
     Broken(Broken),
 }
 
+/// What a writing life begins with.
+struct Opened {
+    single: Single,
+    jetstream: JetStream,
+    start: Start,
+    recovered: BTreeMap<NodeName, Recovered>,
+}
+
 /// What one writing life holds.
 struct Life {
     single: Single,
@@ -167,18 +183,24 @@ impl Life {
 }
 
 impl Worker {
-    /// One writing life: from recovery until the lease is lost, something breaks or the context is stopped.
-    async fn live(&self, held: &mut watch::Receiver<bool>) -> Result<(), Ended> {
+    /// A connection of its own, the streams as they must be, and what the record tells.
+    async fn open(&self) -> Result<Opened, Ended> {
         let single = service::nats::connect_single(&self.config.nats, "deckwatch sequencer writer").await;
         let single = single.map_err(|failure| match failure.exit {
             service::Exit::Unanswered => Ended::Broken(Broken::because(&failure.message)),
             service::Exit::Failed | service::Exit::Usage => Ended::Failed(failure),
         })?;
         let jetstream = jetstream::new(single.client.clone());
-        let began = Instant::now();
-        self.remake_streams(&jetstream).await?;
+        // After NATS lost its data the streams are made anew.
+        self.make_streams(&jetstream).await?;
         let (start, recovered) = recover::recover(&jetstream, &self.config, self.number, 0).await?;
-        self.healthy.store(true, Ordering::SeqCst);
+        Ok(Opened { single, jetstream, start, recovered })
+    }
+
+    /// One writing life: from recovery until the lease is lost, something breaks or the context is stopped.
+    async fn live(&self, held: &mut watch::Receiver<bool>) -> Result<(), Ended> {
+        let began = Instant::now();
+        let Opened { single, jetstream, start, recovered } = self.open().await?;
         let messages = raw::read_from(&jetstream, &self.config, self.number, start.raw_next).await?;
         let subscribe = |subject: String| single.client.subscribe(subject);
         let failed = |error: async_nats::SubscribeError| Broken::new("cannot subscribe", &error);
@@ -206,8 +228,7 @@ impl Worker {
         self.work(life, messages, beats, forgets, tellings, held).await
     }
 
-    /// After NATS lost its data the streams are made anew.
-    async fn remake_streams(&self, jetstream: &JetStream) -> Result<(), Ended> {
+    async fn make_streams(&self, jetstream: &JetStream) -> Result<(), Ended> {
         crate::streams::make(jetstream, &self.config).await.map_err(|unmade| match unmade {
             crate::streams::Unmade::Later(reason) => Ended::Broken(Broken::because(&reason)),
             crate::streams::Unmade::Never(failure) => Ended::Failed(failure),
@@ -407,7 +428,7 @@ impl Worker {
     /// Looks where the stream of observations ends, beside the loop.
     fn look(&self, life: &Life, began: Millis) {
         let (jetstream, told, config) = (life.jetstream.clone(), life.told.clone(), self.config.clone());
-        let (number, position, healthy) = (self.number, life.position, Arc::clone(&self.healthy));
+        let (number, position) = (self.number, life.position);
         tokio::spawn(async move {
             let read = async {
                 let raw = recover::look_at_raw(&jetstream, &config).await?;
@@ -419,7 +440,6 @@ impl Worker {
                 Ok(Err(broken)) => Told::Broken(broken),
                 Err(_) => Told::Broken(Broken::because("NATS does not answer")),
             };
-            healthy.store(matches!(looked, Told::Looked { .. }), Ordering::SeqCst);
             // The life may be over: nobody is left to be told.
             drop(told.send(looked).await);
         });
