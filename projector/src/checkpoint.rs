@@ -3,9 +3,12 @@
 use domain::revision::Place;
 use domain::{Partition, Timestamp, Writer};
 
-/// How many fields a checkpoint has in Redis, in the order of the function library's arguments:
-/// `partition sequence writer rebuilding rebuilding_since stated`.
+/// How many fields a checkpoint has in Redis.
 pub(crate) const FIELDS: usize = 6;
+
+/// Those fields, in the order of the function library's arguments.
+pub(crate) const CHECKPOINT_FIELDS: [&str; FIELDS] =
+    ["partition", "sequence", "writer", "rebuilding", "rebuilding_since", "stated"];
 
 /// A node's checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]

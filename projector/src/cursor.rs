@@ -14,7 +14,8 @@ pub(crate) struct Span {
 
 impl Span {
     pub(crate) fn holds(self, sequence: u64) -> bool {
-        (self.first..=self.last).contains(&sequence)
+        // An empty stream that never held anything is told as 0 to 0.
+        sequence > 0 && (self.first..=self.last).contains(&sequence)
     }
 }
 

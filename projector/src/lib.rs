@@ -10,17 +10,33 @@
 //!
 //! It writes nothing to the record and asks no engine: what it needs it asks of the producers.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use domain::{Instance, Partitions, Prefix};
+use domain::{Instance, Partition, Partitions, Prefix};
+use service::redis::Store;
+use service::{Context, Failure};
+use tokio::task::JoinSet;
 
+mod ask;
+mod batch;
+mod beats;
 pub mod checkpoint;
+mod control;
 mod cursor;
 mod fold;
+mod follow;
+mod keys;
 mod library;
 mod ops;
 pub mod read;
+mod rebuild;
 mod renewal;
+mod stream;
+mod tally;
+mod telling;
+mod trouble;
+mod worker;
 
 pub use library::{LIBRARY_SOURCE, SCHEMA, library};
 
@@ -60,4 +76,105 @@ impl Default for Limits {
     fn default() -> Self {
         Self { batch_records: 500, batch_bytes: 256 * 1024, questions: 32, beats: 10_000 }
     }
+}
+
+/// Works until told to stop.
+///
+/// # Errors
+/// What waiting cannot heal: servers that are too old or refuse the credentials, another number of partitions,
+/// keys of a newer layout.
+pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
+    let name = format!("projector {}", config.instance);
+    let Some(client) = service::nats::connect_until(&config.nats, &name, &context).await? else {
+        return Ok(());
+    };
+    let store = Store::new(config.redis.clone());
+    let jetstream = async_nats::jetstream::new(client.clone());
+    if !wait_for_redis(&store, &context).await? || !wait_for_streams(&config, &jetstream, &context).await? {
+        return Ok(());
+    }
+    let shared = Arc::new(worker::Shared {
+        partitions: config.partitions,
+        keys: keys::Keys { store, prefix: config.prefix.clone() },
+        beats: beats::Beats::new(config.limits.beats),
+        tally: tally::Tally::new(context.metrics.clone()),
+        began: Instant::now(),
+        config,
+        context: Context { stop: context.stop.child(), ..context },
+        client,
+        jetstream,
+    });
+    work(&shared).await
+}
+
+async fn work(shared: &Arc<worker::Shared>) -> Result<(), Failure> {
+    let stop = &shared.context.stop;
+    let mut workers = JoinSet::new();
+    for partition in shared.partitions.all() {
+        workers.spawn(worker::run(Arc::clone(shared), partition));
+    }
+    let working = async {
+        let mut result = Ok(());
+        while let Some(joined) = workers.join_next().await {
+            let ended =
+                joined.unwrap_or_else(|panic| Err(Failure::failed(format!("a part of the projector: {panic}"))));
+            if ended.is_err() {
+                // The others give their leases back.
+                stop.trigger();
+                result = ended;
+            }
+        }
+        stop.trigger();
+        result
+    };
+    let prefix = shared.config.prefix.clone();
+    let beats = beats::listen(shared.client.clone(), prefix, &shared.beats, stop.clone());
+    let (result, ()) = futures::join!(working, beats);
+    result
+}
+
+/// How long to wait before a server is asked again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Says whether it came before the stop.
+async fn wait_for_redis(store: &Store, context: &Context) -> Result<bool, Failure> {
+    while !context.stop.is_stopped() {
+        match store.check().await {
+            Ok(()) => {
+                context.health.ready("redis");
+                return Ok(true);
+            }
+            Err(failure) if failure.exit == service::Exit::Unanswered => {
+                context.health.unready("redis", failure.message);
+            }
+            Err(failure) => return Err(failure),
+        }
+        context.stop.sleep(RETRY).await;
+    }
+    Ok(false)
+}
+
+/// Says whether they came before the stop.
+async fn wait_for_streams(
+    config: &Config,
+    jetstream: &async_nats::jetstream::Context,
+    context: &Context,
+) -> Result<bool, Failure> {
+    while !context.stop.is_stopped() {
+        let first = stream::State::open(jetstream, &config.prefix, Partition(0)).await;
+        let extent = match first {
+            Ok(first) => first.extent().await,
+            Err(error) => Err(error),
+        };
+        match extent {
+            Ok(extent) => {
+                worker::refuse_partitions(&extent, config.partitions)?;
+                context.health.ready("streams");
+                return Ok(true);
+            }
+            Err(error) => trouble::Trouble::from(error).tell(&context.health)?,
+        }
+        context.stop.sleep(RETRY).await;
+    }
+    Ok(false)
 }

@@ -8,7 +8,7 @@ use domain::{Container, ContainerId, NodeName, Partition, Partitions, Prefix, Ti
 use serde::Deserialize;
 use service::redis::{Error, Store};
 
-use crate::checkpoint::{Checkpoint, Stored};
+use crate::checkpoint::{CHECKPOINT_FIELDS, Checkpoint, Stored};
 use crate::library::{Function, is_not_loaded};
 
 /// A node's keys, read in one call.
@@ -185,8 +185,7 @@ fn parse_node(json: &str) -> NodeView {
     let Answer { checkpoint, node, containers } = serde_json::from_str(json).unwrap_or_default();
     let checkpoint = checkpoint.and_then(|mut fields| {
         let mut take = |name: &str| fields.remove(name).unwrap_or_default();
-        let names = ["partition", "sequence", "writer", "rebuilding", "rebuilding_since", "stated"];
-        Stored(names.map(&mut take)).parse()
+        Stored(CHECKPOINT_FIELDS.map(&mut take)).parse()
     });
     let mut view = NodeView { checkpoint, node, containers: Vec::new(), unreadable: Vec::new() };
     for fields in &containers {
@@ -206,8 +205,7 @@ mod tests {
 
     fn at(name: &str, sequence: u64, rebuilding: bool) -> (NodeName, NodeView) {
         let place = Place { sequence, writer: Writer(sequence) };
-        let rebuild =
-            rebuilding.then(|| Rebuild { token: "t".to_owned(), since: Timestamp(0), stated: false });
+        let rebuild = rebuilding.then(|| Rebuild { token: "t".to_owned(), since: Timestamp(0), stated: false });
         let checkpoint = Some(Checkpoint { partition: Partition(0), place, rebuild });
         let node = BTreeMap::from([("name".to_owned(), name.to_owned())]);
         (name.parse().unwrap(), NodeView { checkpoint, node, containers: Vec::new(), unreadable: Vec::new() })

@@ -65,12 +65,6 @@ impl Renewal {
         self.renewed = Some(now);
         self.rose = false;
     }
-
-    /// What was read before counts no more: the stream or the store is another one. The counter stays seen.
-    pub(crate) fn begin_anew(&mut self) {
-        self.renewed = None;
-        self.ends.clear();
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,50 @@
+//! What interrupts the work on a partition.
+
+use service::{Failure, Health};
+
+use crate::stream;
+
+/// Why the work begins anew, or ends.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The store does not answer as it should.
+    Redis(service::redis::Error),
+    /// The record cannot be read.
+    Stream(stream::Error),
+    /// What was thought of store or record is no longer so: look again.
+    Changed(&'static str),
+    /// Waiting cannot heal it.
+    Failed(Failure),
+}
+
+impl From<service::redis::Error> for Trouble {
+    fn from(error: service::redis::Error) -> Self {
+        if error.is_refused() {
+            let advice = "give the right password with --redis-password-file";
+            return Self::Failed(Failure::failed(format!("{error}; {advice}")));
+        }
+        Self::Redis(error)
+    }
+}
+
+impl From<stream::Error> for Trouble {
+    fn from(error: stream::Error) -> Self {
+        Self::Stream(error)
+    }
+}
+
+impl Trouble {
+    /// Says why nothing goes on; a failure is for the caller.
+    pub(crate) fn tell(self, health: &Health) -> Result<(), Failure> {
+        match self {
+            Self::Redis(error) => health.unready("redis", error.to_string()),
+            Self::Stream(error @ stream::Error::NoStream(_)) => {
+                health.unready("streams", format!("{error}: waiting for the sequencer to make it"));
+            }
+            Self::Stream(error @ stream::Error::Unreachable { .. }) => health.unready("streams", error.to_string()),
+            Self::Changed(why) => tracing::info!(why, "verifies all checkpoints"),
+            Self::Failed(failure) => return Err(failure),
+        }
+        Ok(())
+    }
+}
