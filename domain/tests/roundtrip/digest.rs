@@ -78,9 +78,9 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn a_value_cannot_pass_for_a_field() {
-    let named = |name: &str, image: &str| Container { name: name.to_owned(), image: image.to_owned(), ..plain() };
+    let named = |image: &str, id: &str| Container { image: image.to_owned(), image_id: id.to_owned(), ..plain() };
     let honest = digest::of([&named("a", "b")]);
-    for forged in ["a\nnode=2:n1\nimage=1:b", "a\nnode=n1\nimage=b"] {
+    for forged in ["a\nimage_id=b", "a\nimage_id=1:b", "1:a\nimage_id=1:b"] {
         assert_ne!(digest::of([&named(forged, "")]), honest, "{forged}");
     }
 }
