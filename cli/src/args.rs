@@ -1,0 +1,155 @@
+//! The command line: commands and what they have in common.
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::out::{self, Ended};
+use crate::{history, inspect, nodes, ps, role, services, up, watch};
+
+const ABOUT: &str =
+    "Keeps a true, current, ordered picture of every container on every node, in Redis and on NATS subjects.";
+
+const EXIT_CODES: &str = "\
+Start with `deckwatch up`, then ask with `deckwatch ps` in another terminal.
+
+Exit codes: 0 done; 1 it failed, or the answer is no; 2 wrong usage; 3 a question that could not be answered.
+Data goes to stdout, everything else to stderr. Every flag has an environment variable, which its help names.";
+
+/// The command line.
+#[derive(Parser, Debug)]
+#[command(name = "deckwatch", version, about = ABOUT, after_help = EXIT_CODES, max_term_width = 120)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads a command line.
+    pub(crate) fn read<I, T>(arguments: I) -> Result<Self, clap::Error>
+    where
+        I: IntoIterator<Item = T>,
+        T: Into<OsString> + Clone,
+    {
+        Self::from_arg_matches(&command().try_get_matches_from(arguments)?)
+    }
+}
+
+/// The command line. `up` shows a screen of its own, so it logs only what one should look at.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("up", |up| up.mut_arg("log_level", |level| level.default_value("warn")))
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run everything for this host's engine in one process, with NATS and Redis of its own
+    Up(Box<up::Args>),
+    /// List containers
+    Ps(ps::Args),
+    /// List nodes
+    Nodes(nodes::Args),
+    /// List compose services with their totals
+    Services(services::Args),
+    /// Show all that is known of one container
+    Inspect(inspect::Args),
+    /// Print changes as they happen, in order
+    Watch(Box<watch::Args>),
+    /// Print what happened to one container, also after its removal
+    History(history::Args),
+    /// Run the agent beside one container engine
+    Producer(Box<role::ProducerArgs>),
+    /// Run what puts observations in order
+    Sequencer(Box<role::SequencerArgs>),
+    /// Run what keeps Redis true
+    Projector(Box<role::ProjectorArgs>),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  deckwatch completions bash > /etc/bash_completion.d/deckwatch
+  deckwatch completions fish > ~/.config/fish/completions/deckwatch.fish";
+
+/// Arguments of `completions`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+/// Prints a completion script.
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<(), Ended> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command(), "deckwatch", &mut script);
+    out::data(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_variable() {
+        for command in command().get_subcommands() {
+            for flag in command.get_arguments().filter_map(|arg| Some((arg, arg.get_long()?))) {
+                let (arg, long) = flag;
+                if long == "help" {
+                    continue;
+                }
+                let expected = format!("DECKWATCH_{}", long.to_uppercase().replace('-', "_"));
+                let env = arg.get_env().and_then(|env| env.to_str());
+                assert_eq!(env, Some(expected.as_str()), "{} --{long}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn values_are_checked_before_anything_opens() {
+        let good: [&[&str]; 9] = [
+            &["ps", "--node", "n1", "--node", "n2,n3", "--status", "exited", "--name", "web*", "-o", "json"],
+            &["up", "--nats-port", "0", "--admin", "9700", "--heartbeat", "1s", "--node", "n_1"],
+            &["watch", "--from", "0:0.0", "--count", "3", "-o", "json"],
+            &["watch", "--from", "0:12.00000000000000ff+n1=13"],
+            &["producer", "--nats", "10.0.0.1:4222", "--engine", "tcp://10.0.0.1:2375", "--restate", "1h"],
+            &["producer", "--nats", "tls://a:1,tls://b:2"],
+            &["sequencer", "--partitions", "8", "--replicas", "3", "--lost-after", "15s", "--gap-wait", "2s"],
+            &["projector", "--redis", "rediss://h:6380", "--log-format", "json", "--log-level", "debug"],
+            &["completions", "bash"],
+        ];
+        for args in good {
+            let parsed = Cli::read(std::iter::once("deckwatch").chain(args.iter().copied()));
+            assert!(parsed.is_ok(), "{args:?}: {}", parsed.expect_err("checked"));
+        }
+        let bad: [&[&str]; 16] = [
+            &["ps", "--node", "a.b"],
+            &["ps", "--status", "sleeping"],
+            &["ps", "--redis", "http://h"],
+            &["ps", "--prefix", "a.b"],
+            &["ps", "-o", "xml"],
+            &["watch", "--from", "yesterday"],
+            &["watch", "--nats", "http://h"],
+            &["watch", "-o", "wide"],
+            &["up", "--nats-port", "70000"],
+            &["up", "--admin", "nowhere"],
+            &["producer", "--engine", "somewhere"],
+            &["producer", "--node", ""],
+            &["sequencer", "--partitions", "0"],
+            &["sequencer", "--replicas", "2"],
+            &["projector", "--heartbeat", "soon"],
+            &["completions", "tclsh"],
+        ];
+        for args in bad {
+            let parsed = Cli::read(std::iter::once("deckwatch").chain(args.iter().copied()));
+            assert_eq!(parsed.map(|_| ()).expect_err("wrong").exit_code(), 2, "{args:?}");
+        }
+    }
+}

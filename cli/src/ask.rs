@@ -1,0 +1,67 @@
+//! What commands that ask have in common: where the servers are, and how long an answer may take.
+
+use std::future::Future;
+use std::time::Duration;
+
+use service::args::{CommonArgs, NatsArgs, RedisArgs};
+use service::{Failure, nats, redis};
+
+use crate::data_dir;
+
+/// How long a question may take, all in all; with the start of the program it stays below ten seconds.
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(9);
+
+/// Where NATS is unless somebody says otherwise.
+pub(crate) const NATS_DEFAULT: &str = "nats://127.0.0.1:4222";
+/// Where Redis is unless somebody says otherwise.
+pub(crate) const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379";
+
+/// NATS: as told, else that of a running `up`, else the default.
+pub(crate) fn nats_settings(args: &NatsArgs, common: &CommonArgs) -> nats::Settings {
+    let running = data_dir::running(&common.data_dir()).and_then(|up| up.nats.parse().ok());
+    nats::Settings::new(args, running.unwrap_or_else(nats_default))
+}
+
+/// Redis: as told, else that of a running `up`, else the default.
+pub(crate) fn redis_settings(args: &RedisArgs, common: &CommonArgs) -> redis::Settings {
+    let running = data_dir::running(&common.data_dir()).and_then(|up| up.redis.parse().ok());
+    redis::Settings::new(args, running.unwrap_or_else(redis_default))
+}
+
+fn nats_default() -> nats::Servers {
+    NATS_DEFAULT.parse().expect("the default is an address")
+}
+
+fn redis_default() -> redis::Address {
+    REDIS_DEFAULT.parse().expect("the default is an address")
+}
+
+/// Waits for the answer, but not for ever.
+pub(crate) async fn within<T>(what: &str, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(ANSWER_TIME, answer).await.unwrap_or_else(|_| {
+        let seconds = ANSWER_TIME.as_secs();
+        Err(Failure::unanswered(format!(
+            "{what} did not answer within {seconds} s; see if it is overloaded or stopped"
+        )))
+    })
+}
+
+/// Form of the output.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// A table.
+    Table,
+    /// A table with more columns.
+    Wide,
+    /// JSON.
+    Json,
+}
+
+/// Form of the output of commands that have one table.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plain {
+    /// For people.
+    Table,
+    /// JSON.
+    Json,
+}

@@ -1,0 +1,105 @@
+//! `nodes`: engines and how they are.
+
+use std::collections::BTreeMap;
+
+use domain::node::NodeStatus;
+use domain::{NodeName, Timestamp};
+use projector::read::NodeView;
+use serde_json::{Map, Value};
+use service::args::{CommonArgs, RedisArgs};
+use service::redis::Store;
+
+use crate::ask::{self, Plain};
+use crate::out::{self, Ended};
+use crate::{picture, table};
+
+const EXAMPLES: &str = "\
+Examples:
+  deckwatch nodes                  every node and how it is
+  deckwatch nodes --status lost    those whose producer is silent
+
+alive: its producer speaks and its engine answers; blind: its engine cannot be asked; lost: its producer is silent.
+The containers of a blind or lost node read `unknown`.";
+
+/// Fields that are numbers in JSON.
+const NUMBERS: [&str; 5] = ["epoch", "seq", "containers", "running", "partition"];
+
+/// Arguments of `nodes`.
+#[derive(clap::Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Form of the output
+    #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
+    output: Plain,
+    /// Only this node; may be repeated
+    #[arg(long, env = "DECKWATCH_NODE", value_name = "NAME", value_delimiter = ',')]
+    node: Vec<NodeName>,
+    /// Only with this status: alive blind lost; may be repeated
+    #[arg(long, env = "DECKWATCH_STATUS", value_name = "STATUS", value_delimiter = ',')]
+    status: Vec<NodeStatus>,
+    #[command(flatten)]
+    redis: RedisArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Prints the nodes.
+pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
+    let store = Store::new(ask::redis_settings(&args.redis, &args.common));
+    let what = format!("Redis at {}", store.address());
+    let picture = ask::within(&what, picture::read(&store, &args.common.prefix)).await?;
+    picture.warn();
+    let shown = picture.listing().nodes.iter().filter(|(name, node)| fits(name, node, args));
+    match args.output {
+        Plain::Json => out::json(&picture.json(shown.map(|(_, node)| json(&node.node)))),
+        Plain::Table => {
+            let headings = ["NAME", "STATUS", "SINCE", "ENGINE", "CONTAINERS", "RUNNING", "LAST BEAT", "REASON"];
+            out::data(&table::render(
+                &headings,
+                shown.map(|(name, node)| row(name, node, service::clock::now())).collect(),
+            ))
+        }
+    }
+}
+
+fn fits(name: &NodeName, node: &NodeView, args: &Args) -> bool {
+    let status = node.node.get("status").and_then(|status| status.parse().ok());
+    (args.node.is_empty() || args.node.contains(name))
+        && (args.status.is_empty() || status.is_some_and(|status| args.status.contains(&status)))
+}
+
+fn row(name: &NodeName, node: &NodeView, now: Timestamp) -> Vec<String> {
+    let text = |name: &str| node.node.get(name).cloned().unwrap_or_default();
+    let age = |name: &str| table::age(now, node.node.get(name).and_then(|time| time.parse().ok()));
+    vec![
+        name.to_string(),
+        text("status"),
+        age("status_since"),
+        text("engine_version"),
+        text("containers"),
+        text("running"),
+        age("last_beat_at"),
+        text("reason"),
+    ]
+}
+
+/// The HASH's fields; numbers as numbers where they are.
+fn json(fields: &BTreeMap<String, String>) -> Value {
+    let value = |name: &str, text: &str| match text.parse::<u64>() {
+        Ok(number) if NUMBERS.contains(&name) => number.into(),
+        Ok(_) | Err(_) => text.into(),
+    };
+    Value::Object(fields.iter().map(|(name, text)| (name.clone(), value(name, text))).collect::<Map<_, _>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_numbers_and_names_are_not() {
+        let fields = [("name", "7"), ("epoch", "3"), ("containers", "junk")];
+        let fields = fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        assert_eq!(json(&fields), serde_json::json!({"name": "7", "epoch": 3, "containers": "junk"}));
+    }
+}

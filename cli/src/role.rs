@@ -1,0 +1,292 @@
+//! `producer`, `sequencer` and `projector`: one role in this process.
+
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use domain::{Instance, NodeName, Partitions};
+use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs, duration};
+use service::{Context, Failure, admin, nats, redis};
+
+use crate::ask;
+
+/// Folder of producers in the data folder, whether `up` runs them or they are run alone.
+pub(crate) const PRODUCER_FOLDER: &str = "producer";
+/// Ports of `/readyz` where none is given.
+const PRODUCER_PORT: u16 = 9651;
+const SEQUENCER_PORT: u16 = 9652;
+const PROJECTOR_PORT: u16 = 9653;
+
+/// Address of an engine: `unix:///var/run/docker.sock`, `tcp://host:2375`, `http://…`, `https://…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EngineAddress(String);
+
+impl FromStr for EngineAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hint = "use for example unix:///var/run/docker.sock or tcp://10.0.0.1:2375";
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(format!("not an address of an engine; {hint}"));
+        };
+        let fits = match scheme {
+            "unix" => rest.starts_with('/') && rest.len() > 1,
+            "tcp" | "http" | "https" => host_and_port(rest),
+            _ => false,
+        };
+        if fits { Ok(Self(text.to_owned())) } else { Err(format!("not an address of an engine; {hint}")) }
+    }
+}
+
+/// A host, and a port if there is a colon after it.
+fn host_and_port(text: &str) -> bool {
+    let text = text.trim_end_matches('/');
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        Some(_) | None => (text, None),
+    };
+    let host_fits = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
+    host_fits && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+impl fmt::Display for EngineAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a producer is told beyond what all roles are.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Producer")]
+pub(crate) struct Watching {
+    /// Address of the engine [default: $DOCKER_HOST with its TLS variables, else unix:///var/run/docker.sock]
+    #[arg(long, env = "DECKWATCH_ENGINE", value_name = "URL")]
+    pub(crate) engine: Option<EngineAddress>,
+    /// Name of the node [default: the engine's own]
+    #[arg(long, env = "DECKWATCH_NODE", value_name = "NAME")]
+    pub(crate) node: Option<NodeName>,
+    /// How often all containers are stated anew
+    #[arg(long, env = "DECKWATCH_RESTATE", value_name = "TIME", default_value = "24h", value_parser = duration)]
+    restate: Duration,
+    /// Only labels whose key fits leave the host; `*` stands for any text; may be repeated [default: all]
+    #[arg(long, env = "DECKWATCH_LABEL_ALLOW", value_name = "PATTERN", value_delimiter = ',')]
+    label_allow: Vec<String>,
+    /// Labels whose key fits never leave the host; may be repeated
+    #[arg(long, env = "DECKWATCH_LABEL_DENY", value_name = "PATTERN", value_delimiter = ',')]
+    label_deny: Vec<String>,
+}
+
+impl Watching {
+    /// The producer's configuration.
+    pub(crate) fn config(
+        &self,
+        nats: nats::Settings,
+        common: &CommonArgs,
+        role: &RoleArgs,
+        data_dir: PathBuf,
+    ) -> producer::Config {
+        producer::Config {
+            node: self.node.clone(),
+            engine: self.engine.as_ref().map(ToString::to_string),
+            nats,
+            prefix: common.prefix.clone(),
+            heartbeat: role.heartbeat,
+            restate: self.restate,
+            data_dir,
+            stand_in: false,
+            labels: producer::engine::labels::LabelPolicy {
+                allow: self.label_allow.clone(),
+                deny: self.label_deny.clone(),
+            },
+            limits: producer::Limits::default(),
+        }
+    }
+}
+
+/// How many partitions there are: what the streams are made with, or must have.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct Partitioning {
+    /// Number of partitions: fixed when the streams are made
+    #[arg(long, env = "DECKWATCH_PARTITIONS", value_name = "NUMBER", default_value = "1")]
+    partitions: Partitions,
+}
+
+/// What a sequencer is told beyond what all roles are.
+#[derive(clap::Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Sequencer")]
+pub(crate) struct Ordering {
+    /// How many servers hold each stream: 1 or 3
+    #[arg(long, env = "DECKWATCH_REPLICAS", value_name = "NUMBER", default_value = "1", value_parser = replicas)]
+    replicas: usize,
+    /// How long a producer may be silent before its node is lost
+    #[arg(long, env = "DECKWATCH_LOST_AFTER", value_name = "TIME", default_value = "15s", value_parser = duration)]
+    lost_after: Duration,
+    /// How long what is missing is waited for
+    #[arg(long, env = "DECKWATCH_GAP_WAIT", value_name = "TIME", default_value = "2s", value_parser = duration)]
+    gap_wait: Duration,
+}
+
+fn replicas(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("use 1 or 3".to_owned()),
+    }
+}
+
+impl Ordering {
+    /// The sequencer's configuration.
+    pub(crate) fn config(
+        &self,
+        nats: nats::Settings,
+        common: &CommonArgs,
+        role: &RoleArgs,
+        partitioning: Partitioning,
+    ) -> sequencer::Config {
+        sequencer::Config {
+            nats,
+            prefix: common.prefix.clone(),
+            partitions: partitioning.partitions,
+            replicas: self.replicas,
+            heartbeat: role.heartbeat,
+            lost_after: self.lost_after,
+            gap_wait: self.gap_wait,
+            instance: Instance(service::random()),
+            limits: sequencer::Limits::default(),
+        }
+    }
+}
+
+/// The projector's configuration.
+pub(crate) fn projecting(
+    nats: nats::Settings,
+    redis: redis::Settings,
+    common: &CommonArgs,
+    role: &RoleArgs,
+    partitioning: Partitioning,
+) -> projector::Config {
+    projector::Config {
+        nats,
+        redis,
+        prefix: common.prefix.clone(),
+        partitions: partitioning.partitions,
+        heartbeat: role.heartbeat,
+        instance: Instance(service::random()),
+        limits: projector::Limits::default(),
+    }
+}
+
+/// Arguments of `producer`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ProducerArgs {
+    #[command(flatten)]
+    watching: Watching,
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[command(flatten)]
+    role: RoleArgs,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Arguments of `sequencer`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct SequencerArgs {
+    #[command(flatten)]
+    ordering: Ordering,
+    #[command(flatten)]
+    partitioning: Partitioning,
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[command(flatten)]
+    role: RoleArgs,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Arguments of `projector`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ProjectorArgs {
+    #[command(flatten)]
+    partitioning: Partitioning,
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
+    #[command(flatten)]
+    role: RoleArgs,
+    #[command(flatten)]
+    log: LogArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Runs a producer.
+pub(crate) async fn producer(args: ProducerArgs) -> Result<(), Failure> {
+    let nats = ask::nats_settings(&args.nats, &args.common);
+    let data_dir = args.common.data_dir().join(PRODUCER_FOLDER);
+    let config = args.watching.config(nats, &args.common, &args.role, data_dir);
+    run(&args.role, &args.log, PRODUCER_PORT, |context| producer::run(config, context)).await
+}
+
+/// Runs a sequencer.
+pub(crate) async fn sequencer(args: SequencerArgs) -> Result<(), Failure> {
+    let nats = ask::nats_settings(&args.nats, &args.common);
+    let config = args.ordering.config(nats, &args.common, &args.role, args.partitioning);
+    run(&args.role, &args.log, SEQUENCER_PORT, |context| sequencer::run(config, context)).await
+}
+
+/// Runs a projector.
+pub(crate) async fn projector(args: ProjectorArgs) -> Result<(), Failure> {
+    let nats = ask::nats_settings(&args.nats, &args.common);
+    let redis = ask::redis_settings(&args.redis, &args.common);
+    let config = projecting(nats, redis, &args.common, &args.role, args.partitioning);
+    run(&args.role, &args.log, PROJECTOR_PORT, |context| projector::run(config, context)).await
+}
+
+async fn run<F>(role: &RoleArgs, log: &LogArgs, port: u16, start: impl FnOnce(Context) -> F) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    service::logs::start(log);
+    let context = Context::default();
+    let listener = admin::bind(role.admin.unwrap_or_default().or_port(port)).await?;
+    let served = tokio::spawn(admin::serve(listener, context.clone()));
+    let ended = service::run_role(context.clone(), role.grace, Box::pin(start(context))).await;
+    served.abort();
+    ended
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_engines() {
+        for good in
+            ["unix:///var/run/docker.sock", "tcp://h", "tcp://10.0.0.1:2375", "https://h:2376/", "tcp://[::1]:2375"]
+        {
+            assert!(good.parse::<EngineAddress>().is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "somewhere",
+            "unix://",
+            "unix://docker.sock",
+            "tcp://",
+            "tcp://:1",
+            "tcp://h:0",
+            "tcp://h:port",
+            "ftp://h",
+            "tcp://a b:1",
+        ] {
+            assert!(bad.parse::<EngineAddress>().is_err(), "{bad}");
+        }
+    }
+}

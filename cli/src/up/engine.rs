@@ -1,0 +1,83 @@
+//! A first look at the engine, so that `up` tells at once what a producer would only wait for.
+
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use domain::NodeName;
+use service::Failure;
+
+use crate::role::EngineAddress;
+
+/// How long the look may take.
+const LOOK_TIME: Duration = Duration::from_secs(4);
+/// Where the engine is when nobody says.
+const ADDRESS_DEFAULT: &str = "unix:///var/run/docker.sock";
+
+/// The engine, as it answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// The name it gives its node.
+    pub(crate) node: Option<NodeName>,
+    /// Its version.
+    pub(crate) version: String,
+}
+
+/// Asks the engine who it is.
+pub(crate) async fn look(told: Option<&EngineAddress>) -> Result<Seen, Failure> {
+    let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|address| !address.is_empty());
+    let address = told.map(ToString::to_string).or_else(from_environment).unwrap_or_else(|| ADDRESS_DEFAULT.to_owned());
+    let asked = async {
+        let docker = Docker::connect_with_host(&address)?.negotiate_version().await?;
+        docker.info().await
+    };
+    let info = match tokio::time::timeout(LOOK_TIME, asked).await {
+        Err(_) => Err("no answer".to_owned()),
+        Ok(answered) => answered.map_err(|error| causes(&error)),
+    };
+    let info = info
+        .map_err(|why| Failure::unanswered(format!("cannot ask the engine at {address}: {why}; {}", advice(&why))))?;
+    Ok(Seen {
+        node: info.name.as_deref().and_then(NodeName::from_engine),
+        version: info.server_version.unwrap_or_default(),
+    })
+}
+
+/// The error with all its causes: the library's own text often hides what happened.
+fn causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    crate::out::one_line(&text)
+}
+
+fn advice(why: &str) -> &'static str {
+    if why.to_ascii_lowercase().contains("permission denied") {
+        "run as root, or join the group that may use it (often `docker`)"
+    } else {
+        "start Docker, or name where the engine is with --engine"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_engine_that_is_not_there() {
+        let failure = look(Some(&"unix:///nowhere/docker.sock".parse().unwrap())).await.unwrap_err();
+        assert_eq!(failure.exit, service::Exit::Unanswered);
+        assert!(failure.message.ends_with("start Docker, or name where the engine is with --engine"), "{failure}");
+    }
+
+    #[test]
+    fn who_may_not_ask_is_told_how_to() {
+        assert!(advice("client error (Connect): Permission denied (os error 13)").starts_with("run as root"));
+    }
+}

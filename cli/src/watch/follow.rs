@@ -1,0 +1,113 @@
+//! Follows one partition's stream: in order, without hole and without repeat, over reconnects.
+
+use std::time::Duration;
+
+use domain::revision::Place;
+use domain::{Partition, Record};
+use futures::StreamExt;
+use service::Failure;
+use tokio::sync::mpsc;
+
+use super::cursor::{Refused, check};
+use crate::out;
+use crate::streams::{Streams, Trouble, decode};
+
+/// How long to wait before the next attempt to read.
+const RETRY_TIME: Duration = Duration::from_millis(500);
+/// How often it is looked if the connection is still the same.
+const LOOK_TIME: Duration = Duration::from_secs(1);
+
+/// A record in its place.
+pub(crate) struct Followed {
+    /// Which partition.
+    pub(crate) partition: Partition,
+    /// Its place there.
+    pub(crate) place: Place,
+    /// The record.
+    pub(crate) record: Record,
+}
+
+/// The watch may go on from there, as the leader says.
+pub(crate) async fn verify(streams: &Streams, partition: Partition, place: Place) -> Result<(), Trouble> {
+    let edges = streams.edges(partition).await?;
+    let found = match place.sequence {
+        0 => None,
+        sequence => streams.writer(partition, sequence).await?,
+    };
+    check(place, edges, found).map_err(|refused| Trouble::Final(refused.failure(partition, place)))
+}
+
+/// Sends every record after `place`, until nobody takes them any more. Ends only for what waiting cannot heal.
+pub(crate) async fn follow(
+    streams: Streams,
+    partition: Partition,
+    mut place: Place,
+    to: mpsc::Sender<Result<Followed, Failure>>,
+) {
+    let mut told = false;
+    while !to.is_closed() {
+        let before = place;
+        match read_on(&streams, partition, &mut place, &to).await {
+            Ok(()) => {}
+            Err(Trouble::Final(failure)) => {
+                drop(to.send(Err(failure)).await);
+                return;
+            }
+            Err(Trouble::Away(reason)) => {
+                told &= place == before;
+                if !told {
+                    out::complain(&format!("the watch waits: {reason}"));
+                    told = true;
+                }
+                tokio::time::sleep(RETRY_TIME).await;
+            }
+        }
+    }
+}
+
+/// Reads as long as connection and reader are the same; `place` is verified first, since a server that was away may
+/// have come back with another past.
+async fn read_on(
+    streams: &Streams,
+    partition: Partition,
+    place: &mut Place,
+    to: &mpsc::Sender<Result<Followed, Failure>>,
+) -> Result<(), Trouble> {
+    let connects = streams.connects();
+    verify(streams, partition, *place).await?;
+    let mut messages = streams.read_from(partition, place.sequence.saturating_add(1)).await?;
+    let mut first = true;
+    loop {
+        let next = tokio::select! {
+            next = messages.next() => next,
+            () = tokio::time::sleep(LOOK_TIME) => {
+                if streams.connects() != connects || to.is_closed() {
+                    return Ok(());
+                }
+                continue;
+            }
+        };
+        let message = match next {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(Trouble::Away(format!("NATS does not go on: {error}"))),
+            None => return Err(Trouble::Away("NATS ended the reading".to_owned())),
+        };
+        if streams.connects() != connects {
+            return Ok(());
+        }
+        let (sequence, record) = decode(&message)?;
+        if sequence != place.sequence.saturating_add(1) {
+            // What a stream keeps is without holes: it was trimmed meanwhile, or is another one by now.
+            if first {
+                verify(streams, partition, *place).await?;
+                return Err(Trouble::Final(Refused::TooOld.failure(partition, *place)));
+            }
+            return Ok(());
+        }
+        first = false;
+        *place = Place { sequence, writer: record.writer };
+        if to.send(Ok(Followed { partition, place: *place, record })).await.is_err() {
+            return Ok(());
+        }
+    }
+}
