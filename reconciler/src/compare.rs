@@ -80,7 +80,8 @@ mod tests {
     fn an_unknown_counts_as_last_known_only_while_nobody_can_ask() {
         let stored = Container { last_status: Some(Status::Running), ..container('a', Status::Unknown) };
         let answered = container('a', Status::Running);
-        assert_eq!(compare(NodeStatus::Lost, &[stored.clone()], &[answered.clone()]), []);
-        assert_eq!(compare(NodeStatus::Alive, &[stored], &[answered]).len(), 1);
+        let (stored, answered) = ([stored], [answered]);
+        assert_eq!(compare(NodeStatus::Lost, &stored, &answered), []);
+        assert_eq!(compare(NodeStatus::Alive, &stored, &answered).len(), 1);
     }
 }

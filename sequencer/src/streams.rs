@@ -141,17 +141,17 @@ async fn create(jetstream: &JetStream, wanted: Stream) -> Result<(), Unmade> {
         tracing::info!(stream = name, "made the stream");
         return Ok(());
     };
-    match error.kind() {
-        CreateStreamErrorKind::JetStream(code)
-            if code.error_code() == jetstream::ErrorCode::STORAGE_RESOURCES_EXCEEDED =>
-        {
-            Err(Unmade::Later(format!(
-                "NATS has no room for stream {name}: {error}; give it more disk, or lower --raw-max-bytes and --state-max-bytes"
-            )))
-        }
-        // Another instance made it meanwhile, the cluster has no leader yet…: the next look tells.
-        _ => Err(Unmade::Later(format!("cannot make stream {name}: {error}"))),
-    }
+    let no_room = matches!(
+        error.kind(),
+        CreateStreamErrorKind::JetStream(code) if code.error_code() == jetstream::ErrorCode::STORAGE_RESOURCES_EXCEEDED
+    );
+    // Else another instance made it meanwhile, the cluster has no leader yet…: the next look tells.
+    Err(Unmade::Later(if no_room {
+        let hint = "give it more disk, or lower --raw-max-bytes and --state-max-bytes";
+        format!("NATS has no room for stream {name}: {error}; {hint}")
+    } else {
+        format!("cannot make stream {name}: {error}")
+    }))
 }
 
 /// What must fit, or promises break.
