@@ -1,43 +1,27 @@
 //! Works on one partition: takes the lease, recovers, then reads, decides, publishes, until something breaks; then anew.
 
+mod beside;
+mod life;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::consumer::pull;
+use async_nats::Client;
 use async_nats::jetstream::{self, Context as JetStream};
-use async_nats::{Client, HeaderMap, Message, Subscriber};
-use domain::names::Request;
-use domain::node::{GapRange, Heartbeat};
-use domain::rpc::{ReplayRequest, ReplayResponse, ReplayStatus, ResyncRequest};
-use domain::wire::Wire;
-use domain::{NodeName, Partition as Number, Subject};
-use futures::{FutureExt, StreamExt};
-use ordering::Answer;
+use domain::{NodeName, Partition as Number};
 use service::kv::Bucket;
 use service::lease::{Lease, TICK};
 use service::nats::Single;
 use service::{Context, Failure};
 use tokio::sync::{mpsc, watch};
-use tokio::time::MissedTickBehavior;
 
-use crate::partition::{Effect, Input, Millis, Partition, Recovered, Rules, Start};
-use crate::raw::{self, Read, Unreadable};
-use crate::recover::{self, Raw};
-use crate::{Config, control, publish};
+use crate::partition::{Millis, Partition, Recovered, Rules, Start};
+use crate::worker::life::{Life, Readers};
+use crate::{Config, raw, recover};
 
-/// How often time is looked at.
-const WAKE_TIME: Duration = Duration::from_millis(200);
-/// How often the streams are looked at.
-const LOOK_TIME: Duration = Duration::from_secs(1);
-/// How often observations that are in the record are removed from their stream.
-const PURGE_TIME: Duration = Duration::from_secs(10);
-/// How long a look at a stream may take.
-const READ_TIME: Duration = Duration::from_secs(3);
-/// How long a producer may take to note a request for a statement.
-const STATEMENT_TIME: Duration = Duration::from_secs(5);
 /// How long to wait after a writing life broke off.
 const RETRY_TIME: Duration = Duration::from_millis(500);
 /// Most answers and looks that wait to be taken note of.
@@ -138,48 +122,12 @@ struct Worker {
     healthy: Arc<AtomicBool>,
 }
 
-/// What tasks beside the loop report to it.
-enum Told {
-    Answered { node: NodeName, epoch: u64, from: u64, answer: Answer },
-    Noted(NodeName),
-    Looked { began: Millis, position: u64, raw: Raw, end: u64 },
-    Broken(Broken),
-}
-
 /// What a writing life begins with.
 struct Opened {
     single: Single,
     jetstream: JetStream,
     start: Start,
     recovered: BTreeMap<NodeName, Recovered>,
-}
-
-/// What one writing life holds.
-struct Life {
-    single: Single,
-    jetstream: JetStream,
-    decide: Partition,
-    began: Instant,
-    /// Next sequence of the stream of observations.
-    position: u64,
-    raw_created: i64,
-    /// When RAW's end was read, and where it was: not yet reached.
-    end: Option<(Millis, u64)>,
-    read_to: Option<Millis>,
-    looking: bool,
-    looked_at: Millis,
-    woken_at: Millis,
-    /// Floor that the records tell, and up to which the stream of observations was purged.
-    floor: u64,
-    purged: u64,
-    purged_at: Millis,
-    told: mpsc::Sender<Told>,
-}
-
-impl Life {
-    fn now(&self) -> Millis {
-        Millis::try_from(self.began.elapsed().as_millis()).unwrap_or(Millis::MAX)
-    }
 }
 
 impl Worker {
@@ -207,25 +155,10 @@ impl Worker {
         let beats = subscribe(self.config.prefix.beat_all()).await.map_err(failed)?;
         let forgets = subscribe(self.config.prefix.control_forget(self.number)).await.map_err(failed)?;
         let (told, tellings) = mpsc::channel(TOLD_MAX);
-        let life = Life {
-            single,
-            jetstream,
-            decide: Partition::new(self.rules(), start, recovered),
-            began,
-            position: start.raw_next,
-            raw_created: start.raw_created,
-            end: None,
-            read_to: None,
-            looking: false,
-            looked_at: 0,
-            woken_at: Millis::try_from(began.elapsed().as_millis()).unwrap_or(Millis::MAX),
-            floor: 0,
-            purged: 0,
-            purged_at: 0,
-            told,
-        };
+        let readers = Readers { messages, beats, forgets, told: tellings };
+        let life = Life::new(single, jetstream, Partition::new(self.rules(), start, recovered), start, began, told);
         self.context.health.ready("records");
-        self.work(life, messages, beats, forgets, tellings, held).await
+        self.work(life, readers, held).await
     }
 
     async fn make_streams(&self, jetstream: &JetStream) -> Result<(), Ended> {
@@ -247,303 +180,5 @@ impl Worker {
             ask_every: millis(self.config.heartbeat),
             cursor_every: millis(self.config.limits.cursor_every),
         }
-    }
-
-    async fn work(
-        &self,
-        mut life: Life,
-        mut messages: pull::Ordered,
-        mut beats: Subscriber,
-        mut forgets: Subscriber,
-        mut tellings: mpsc::Receiver<Told>,
-        held: &mut watch::Receiver<bool>,
-    ) -> Result<(), Ended> {
-        let mut wake = tokio::time::interval(WAKE_TIME);
-        wake.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let ended = |what: &'static str| move || Broken::because(what);
-        while *held.borrow() && !self.context.stop.is_stopped() {
-            tokio::select! {
-                () = self.context.stop.stopped() => {}
-                changed = held.changed() => changed.map_err(|error| Broken::new("the lease is not kept", &error))?,
-                message = messages.next() => {
-                    let message = message.ok_or_else(ended("the reader of observations ended"))?;
-                    self.feed(&mut life, message).await?;
-                    self.feed_ready(&mut life, &mut messages).await?;
-                }
-                beat = beats.next() => {
-                    self.hear(&mut life, &beat.ok_or_else(ended("the connection ended"))?);
-                }
-                told = tellings.recv() => {
-                    self.note(&mut life, told.ok_or_else(ended("the looks ended"))?)?;
-                }
-                request = forgets.next() => {
-                    self.forget(&mut life, &request.ok_or_else(ended("the connection ended"))?).await?;
-                }
-                _ = wake.tick() => self.wake(&mut life)?,
-            }
-            self.act(&mut life).await?;
-        }
-        self.act(&mut life).await?;
-        Ok(())
-    }
-
-    /// Takes what is there already, so that many observations share one batch of records.
-    async fn feed_ready(&self, life: &mut Life, messages: &mut pull::Ordered) -> Result<(), Broken> {
-        while life.decide.waiting() < self.config.limits.batch_records_max {
-            let Some(message) = messages.next().now_or_never() else { return Ok(()) };
-            let message = message.ok_or_else(|| Broken::because("the reader of observations ended"))?;
-            self.feed(life, message).await?;
-        }
-        Ok(())
-    }
-
-    async fn feed(
-        &self,
-        life: &mut Life,
-        message: Result<jetstream::Message, pull::OrderedError>,
-    ) -> Result<(), Broken> {
-        let message = message.map_err(|error| Broken::new("cannot read the observations", &error))?;
-        let Read { raw_sequence, says } = raw::parse(&self.config.prefix, self.number, &message)?;
-        if raw_sequence < life.position {
-            // A reader that was made anew before its first message begins at the stream's first (async-nats 0.51).
-            return Ok(());
-        }
-        let input = match says {
-            Ok(batch) => Input::Message { raw_sequence, batch },
-            Err(unreadable) => {
-                self.bury(&unreadable, &message).await;
-                Input::Unreadable { raw_sequence }
-            }
-        };
-        life.decide.step(life.now(), service::clock::now(), input);
-        life.position = raw_sequence + 1;
-        self.reach_end(life);
-        Ok(())
-    }
-
-    /// What cannot be read is kept for people, with the reason.
-    async fn bury(&self, unreadable: &Unreadable, message: &jetstream::Message) {
-        let Unreadable { node, reason, detail } = unreadable;
-        self.context.metrics.dead_letter(reason);
-        tracing::warn!(
-            node = node.as_ref().map(tracing::field::display),
-            reason,
-            detail,
-            "an observation cannot be read"
-        );
-        let Some(node) = node else { return };
-        let mut headers = HeaderMap::new();
-        headers.insert("Deckwatch-Reason", *reason);
-        headers.insert("Deckwatch-Detail", detail.split_whitespace().collect::<Vec<_>>().join(" ").as_str());
-        let sent =
-            self.client.publish_with_headers(self.config.prefix.dead(node), headers, message.payload.clone()).await;
-        if let Err(error) = sent {
-            tracing::warn!(%error, "it could not be kept");
-        }
-    }
-
-    fn hear(&self, life: &mut Life, message: &Message) {
-        match Heartbeat::decode(&message.payload) {
-            Ok(beat) if message.subject.as_str() == self.config.prefix.beat(&beat.node) => {
-                if self.config.partitions.of(&beat.node) == self.number {
-                    life.decide.step(life.now(), service::clock::now(), Input::Beat(beat));
-                }
-            }
-            Ok(_) => self.context.metrics.dead_letter("other_node"),
-            Err(_) => self.context.metrics.dead_letter("invalid"),
-        }
-    }
-
-    fn note(&self, life: &mut Life, told: Told) -> Result<(), Broken> {
-        let input = match told {
-            Told::Answered { node, epoch, from, answer } => Input::Answered { node, epoch, from, answer },
-            Told::Noted(node) => Input::Noted(node),
-            Told::Broken(broken) => return Err(broken),
-            Told::Looked { began, position, raw, end } => {
-                life.looking = false;
-                if raw.created != life.raw_created || raw.last + 1 < position {
-                    return Err(Broken::because("the stream of observations was made anew, or lost its end"));
-                }
-                life.end = Some((began, end));
-                self.reach_end(life);
-                return Ok(());
-            }
-        };
-        life.decide.step(life.now(), service::clock::now(), input);
-        Ok(())
-    }
-
-    fn reach_end(&self, life: &mut Life) {
-        if let Some((began, end)) = life.end
-            && life.position > end
-        {
-            life.end = None;
-            life.read_to = Some(began);
-        }
-    }
-
-    async fn forget(&self, life: &mut Life, message: &Message) -> Result<(), Broken> {
-        let node = match control::parse(message) {
-            Ok(node) => node,
-            Err(reason) => {
-                control::refuse(&self.client, message, 400, &reason).await;
-                return Ok(());
-            }
-        };
-        match life.decide.forget(&node, service::clock::now()) {
-            Ok(sequence) => {
-                self.write(life).await?;
-                control::free_name(&self.client, &self.config.prefix, &node).await;
-                control::done(&self.client, message, sequence).await;
-            }
-            Err(why) => {
-                let (code, reason) = control::reason(&node, why);
-                control::refuse(&self.client, message, code, &reason).await;
-            }
-        }
-        Ok(())
-    }
-
-    fn wake(&self, life: &mut Life) -> Result<(), Broken> {
-        if !life.single.is_alive() {
-            return Err(Broken::because("the connection to NATS was cut"));
-        }
-        let now = life.now();
-        if u128::from(now.saturating_sub(life.woken_at)) > self.config.heartbeat.as_millis() {
-            life.decide.step(now, service::clock::now(), Input::Paused);
-        }
-        life.woken_at = now;
-        life.decide.step(now, service::clock::now(), Input::Wake { read_to: life.read_to });
-        let wanted =
-            life.decide.wants_read_to(now).is_some_and(|moment| life.read_to.is_none_or(|read| read <= moment));
-        let since = u128::from(now.saturating_sub(life.looked_at));
-        if !life.looking && life.end.is_none() && (since >= LOOK_TIME.as_millis() || wanted) {
-            life.looking = true;
-            life.looked_at = now;
-            self.look(life, now);
-        }
-        Ok(())
-    }
-
-    /// Looks where the stream of observations ends, beside the loop.
-    fn look(&self, life: &Life, began: Millis) {
-        let (jetstream, told, config) = (life.jetstream.clone(), life.told.clone(), self.config.clone());
-        let (number, position) = (self.number, life.position);
-        tokio::spawn(async move {
-            let read = async {
-                let raw = recover::look_at_raw(&jetstream, &config).await?;
-                let end = recover::raw_end(&jetstream, &config, number).await?;
-                Ok(Told::Looked { began, position, raw, end })
-            };
-            let looked = match tokio::time::timeout(READ_TIME, read).await {
-                Ok(Ok(looked)) => looked,
-                Ok(Err(broken)) => Told::Broken(broken),
-                Err(_) => Told::Broken(Broken::because("NATS does not answer")),
-            };
-            // The life may be over: nobody is left to be told.
-            drop(told.send(looked).await);
-        });
-    }
-
-    /// Publishes what was decided, and asks what is to be asked.
-    async fn act(&self, life: &mut Life) -> Result<(), Broken> {
-        self.write(life).await?;
-        for effect in life.decide.take_effects() {
-            self.ask(life, effect);
-        }
-        let now = life.now();
-        if life.floor > life.purged && u128::from(now.saturating_sub(life.purged_at)) >= PURGE_TIME.as_millis() {
-            life.purged_at = now;
-            life.purged = life.floor;
-            self.purge(life);
-        }
-        Ok(())
-    }
-
-    async fn write(&self, life: &mut Life) -> Result<(), Broken> {
-        if life.decide.waiting() == 0 {
-            return Ok(());
-        }
-        let (expected, records) = life.decide.take_records();
-        let (prefix, batch_max) = (&self.config.prefix, self.config.limits.batch_records_max);
-        publish::publish(&life.single.client, prefix, self.number, expected, &records, batch_max)
-            .await
-            .map_err(|unsure| Broken::new("cannot publish records", &unsure))?;
-        for record in &records {
-            self.count(record);
-            life.floor = record.recovery.raw_sequence;
-        }
-        let (alive, blind, lost) = life.decide.count_nodes();
-        self.context.metrics.nodes("alive", alive);
-        self.context.metrics.nodes("blind", blind);
-        self.context.metrics.nodes("lost", lost);
-        Ok(())
-    }
-
-    fn count(&self, record: &domain::Record) {
-        let metrics = &self.context.metrics;
-        match &record.subject {
-            Subject::Container(_) => metrics.record("container"),
-            Subject::Event(_) => metrics.record("event"),
-            Subject::Node(_) => metrics.record("node_change"),
-            Subject::Correction(_) => metrics.record("correction"),
-            Subject::Gap(gap) => {
-                metrics.record("gap");
-                let stamps = match gap.range {
-                    GapRange::Stamps { from, to: Some(to), .. } => to.saturating_sub(from) + 1,
-                    GapRange::Stamps { to: None, .. } | GapRange::Engine { .. } => 0,
-                };
-                metrics.gap(gap.reason.as_str(), stamps);
-            }
-        }
-    }
-
-    fn ask(&self, life: &Life, effect: Effect) {
-        let (client, prefix, told) = (self.client.clone(), self.config.prefix.clone(), life.told.clone());
-        let gap_wait = self.config.gap_wait;
-        tokio::spawn(async move {
-            let telling = match effect {
-                Effect::Replay { node, epoch, from, to } => {
-                    let request = ReplayRequest { epoch, from_seq: from, to_seq: to }.encode();
-                    let request = client.request(prefix.rpc(&node, Request::Replay), request.into());
-                    let reply = tokio::time::timeout(gap_wait, request).await.ok().and_then(Result::ok);
-                    reply.and_then(|reply| ReplayResponse::decode(&reply.payload).ok()).map(|reply| {
-                        let answer = match reply.status {
-                            ReplayStatus::Coming => Answer::Coming,
-                            ReplayStatus::NotKept | ReplayStatus::Unknown => Answer::NotKept,
-                        };
-                        Told::Answered { node, epoch, from, answer }
-                    })
-                }
-                Effect::Statement { node, passed_epoch } => {
-                    let request = ResyncRequest { passed_epoch, ..ResyncRequest::default() }.encode();
-                    let request = client.request(prefix.rpc(&node, Request::Resync), request.into());
-                    let reply = tokio::time::timeout(STATEMENT_TIME, request).await.ok().and_then(Result::ok);
-                    let noted = reply.filter(|reply| {
-                        reply.headers.as_ref().is_none_or(|headers| headers.get("Nats-Service-Error").is_none())
-                    });
-                    noted.map(|_| Told::Noted(node))
-                }
-            };
-            if let Some(telling) = telling {
-                // The life may be over: nobody is left to be told.
-                drop(told.send(telling).await);
-            }
-        });
-    }
-
-    /// Observations below the floor stand in the record.
-    fn purge(&self, life: &Life) {
-        let (jetstream, stream, floor) = (life.jetstream.clone(), self.config.prefix.raw_stream(), life.floor);
-        let filter = self.config.prefix.raw_stored(self.number);
-        tokio::spawn(async move {
-            let purged = async {
-                let stream = jetstream.get_stream_no_info(stream).await.map_err(|error| error.to_string())?;
-                stream.purge().filter(filter).sequence(floor).await.map_err(|error| error.to_string())
-            };
-            if let Err(error) = purged.await {
-                tracing::debug!(error, "observations that are in the record could not be removed");
-            }
-        });
     }
 }
