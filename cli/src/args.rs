@@ -7,14 +7,14 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::out::{self, Ended};
 use crate::{history, inspect, nodes, ps, role, services, up, watch};
 
-const ABOUT: &str =
-    "Keeps a true, current, ordered picture of every container on every node, in Redis and on NATS subjects.";
+const ABOUT: &str = "Keeps a true, current, ordered picture of every container on every node";
 
 const EXIT_CODES: &str = "\
 Start with `deckwatch up`, then ask with `deckwatch ps` in another terminal.
 
-Exit codes: 0 done; 1 it failed, or the answer is no; 2 wrong usage; 3 a question that could not be answered.
-Data goes to stdout, everything else to stderr. Every flag has an environment variable, which its help names.";
+Exit codes: 0 done; 1 it failed, or the answer is no; 2 wrong usage; 3 a question that
+could not be answered. Data goes to stdout, everything else to stderr.
+Every flag has an environment variable, which its help names.";
 
 /// The command line.
 #[derive(Parser, Debug)]

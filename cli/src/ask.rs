@@ -46,6 +46,21 @@ pub(crate) async fn within<T>(what: &str, answer: impl Future<Output = Result<T,
     })
 }
 
+/// Waits for Ctrl-C or SIGTERM: how a command that goes on and on is ended, well.
+pub(crate) async fn told_to_end() {
+    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
+    let term = async {
+        match term.as_mut() {
+            Some(term) => drop(term.recv().await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = term => {}
+    }
+}
+
 /// Form of the output.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {

@@ -42,11 +42,11 @@ pub(crate) struct Args {
     #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
     output: Plain,
     #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
     nats: NatsArgs,
     #[command(flatten)]
     redis: RedisArgs,
-    #[command(flatten)]
-    common: CommonArgs,
 }
 
 /// Prints the records.

@@ -30,9 +30,9 @@ pub(crate) struct Args {
     #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
     output: Plain,
     #[command(flatten)]
-    redis: RedisArgs,
-    #[command(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 /// Prints the container.

@@ -18,8 +18,8 @@ Examples:
   deckwatch nodes                  every node and how it is
   deckwatch nodes --status lost    those whose producer is silent
 
-alive: its producer speaks and its engine answers; blind: its engine cannot be asked; lost: its producer is silent.
-The containers of a blind or lost node read `unknown`.";
+alive: its producer speaks and its engine answers; blind: its engine cannot be asked;
+lost: its producer is silent. The containers of a blind or lost node read `unknown`.";
 
 /// Fields that are numbers in JSON.
 const NUMBERS: [&str; 5] = ["epoch", "seq", "containers", "running", "partition"];
@@ -38,9 +38,9 @@ pub(crate) struct Args {
     #[arg(long, env = "DECKWATCH_STATUS", value_name = "STATUS", value_delimiter = ',')]
     status: Vec<NodeStatus>,
     #[command(flatten)]
-    redis: RedisArgs,
-    #[command(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 /// Prints the nodes.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::{Container, Timestamp, json};
+use service::Failure;
 use service::args::{CommonArgs, RedisArgs};
 use service::redis::Store;
 
@@ -19,13 +20,14 @@ const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
 
 const EXAMPLES: &str = "\
 Examples:
-  deckwatch ps                                   every container of every node
-  deckwatch ps --status running --status paused  what lives
-  deckwatch ps --node n1 --name 'web-*'          on one node, by a pattern
-  deckwatch ps --service shop/web -o wide        one compose service, with ports and errors
-  deckwatch ps -o json | jq '.items[].name'      for scripts; `.revision` is where `watch --from` goes on
+  deckwatch ps                                    every container of every node
+  deckwatch ps --status running --status paused   what lives
+  deckwatch ps --node n1 --name 'web-*'           on one node, by a pattern
+  deckwatch ps --service shop/web -o wide         one service, with ports and errors
+  deckwatch ps -o json | jq '.items[].name'       for scripts
 
-While the picture is not current, stderr says so, and the revision in JSON is null.";
+`.revision` in JSON is where `watch --from` goes on. While the picture is not current,
+stderr says so and the revision is null.";
 
 /// Arguments of `ps`.
 #[derive(clap::Args, Clone, Debug)]
@@ -38,27 +40,47 @@ pub(crate) struct Args {
     #[arg(short, long, env = "DECKWATCH_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
     watch: bool,
     #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
     filters: Filters,
     #[command(flatten)]
     redis: RedisArgs,
-    #[command(flatten)]
-    common: CommonArgs,
 }
 
 /// Prints the containers, once or again and again.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
     let store = Store::new(ask::redis_settings(&args.redis, &args.common));
+    let picture = read(&store, args).await?;
+    if !args.watch {
+        picture.warn();
+        return out::data(&render(&picture, args, service::clock::now()));
+    }
+    tokio::select! {
+        ended = live(&store, args, picture) => ended,
+        () = ask::told_to_end() => Ok(()),
+    }
+}
+
+async fn read(store: &Store, args: &Args) -> Result<Picture, Failure> {
     let what = format!("Redis at {}", store.address());
+    ask::within(&what, picture::read(store, &args.common.prefix)).await
+}
+
+/// Draws the table again and again. While Redis is away it shows what it was, and says so.
+async fn live(store: &Store, args: &Args, mut picture: Picture) -> Result<(), Ended> {
+    let mut warning = picture.stale();
     loop {
-        let picture = ask::within(&what, picture::read(&store, &args.common.prefix)).await?;
-        let text = render(&picture, args, service::clock::now());
-        if !args.watch {
-            picture.warn();
-            return out::data(&text);
-        }
-        let warning = picture.stale().map(|reason| format!("\nnot current: {reason}\n"));
-        out::data(&format!("{HOME_AND_CLEAR}{text}{}", warning.unwrap_or_default()))?;
+        let table = render(&picture, args, service::clock::now());
+        let warning_line = warning.map(|reason| format!("\nnot current: {}\n", out::one_line(&reason)));
+        out::data(&format!("{HOME_AND_CLEAR}{table}{}", warning_line.unwrap_or_default()))?;
         tokio::time::sleep(LIVE_TIME).await;
+        warning = match read(store, args).await {
+            Ok(read) => {
+                picture = read;
+                picture.stale()
+            }
+            Err(failure) => Some(failure.to_string()),
+        };
     }
 }
 

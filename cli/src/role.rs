@@ -182,6 +182,8 @@ pub(crate) fn projecting(
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ProducerArgs {
     #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
     watching: Watching,
     #[command(flatten)]
     nats: NatsArgs,
@@ -189,13 +191,13 @@ pub(crate) struct ProducerArgs {
     role: RoleArgs,
     #[command(flatten)]
     log: LogArgs,
-    #[command(flatten)]
-    common: CommonArgs,
 }
 
 /// Arguments of `sequencer`.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SequencerArgs {
+    #[command(flatten)]
+    common: CommonArgs,
     #[command(flatten)]
     ordering: Ordering,
     #[command(flatten)]
@@ -206,13 +208,13 @@ pub(crate) struct SequencerArgs {
     role: RoleArgs,
     #[command(flatten)]
     log: LogArgs,
-    #[command(flatten)]
-    common: CommonArgs,
 }
 
 /// Arguments of `projector`.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ProjectorArgs {
+    #[command(flatten)]
+    common: CommonArgs,
     #[command(flatten)]
     partitioning: Partitioning,
     #[command(flatten)]
@@ -223,8 +225,6 @@ pub(crate) struct ProjectorArgs {
     role: RoleArgs,
     #[command(flatten)]
     log: LogArgs,
-    #[command(flatten)]
-    common: CommonArgs,
 }
 
 /// Runs a producer.

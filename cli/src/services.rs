@@ -37,9 +37,9 @@ pub(crate) struct Args {
     #[arg(long, env = "DECKWATCH_NAME", value_name = "TEXT", value_delimiter = ',')]
     name: Vec<Pattern>,
     #[command(flatten)]
-    redis: RedisArgs,
-    #[command(flatten)]
     common: CommonArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 /// Prints the services.

@@ -14,14 +14,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::NodeName;
+use projector::read::{NodeView, read_node};
 use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs};
 use service::redis::Store;
 use service::{Context, Failure, Stop, admin};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use crate::data_dir::DataDir;
+use crate::out;
+use crate::picture::{self, Picture};
 use crate::role::{Ordering, Partitioning, Watching};
-use crate::{out, picture};
 use roles::Roles;
 use screen::Screen;
 use servers::Servers;
@@ -34,16 +37,19 @@ const READY_TIME: Duration = Duration::from_secs(9);
 const LOOK_TIME: Duration = Duration::from_millis(50);
 /// What is left of the grace for the servers, after the roles.
 const SERVERS_GRACE: Duration = Duration::from_secs(4);
+/// However short the grace, the roles get this much.
+const ROLES_GRACE_MIN: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
-  deckwatch up                                   on this host's Docker, with NATS and Redis of its own
+  deckwatch up                                   on this host's Docker
   deckwatch up --data-dir ./data --nats-port 0   data here, NATS on any free port
   deckwatch up --nats nats://10.0.0.1:4222       with a NATS that runs already
   deckwatch up --engine tcp://10.0.0.2:2375      on another host's engine
 
-The servers are found in --tools-dir, in .tools/bin of the working directory or of a folder above this program, or in
-PATH. Other commands find their addresses by themselves if they use the same --data-dir.";
+nats-server and redis-server are found in --tools-dir, in .tools/bin of the working
+directory or of a folder above this program, or in PATH. Other commands find their
+addresses by themselves if they use the same --data-dir.";
 
 /// Arguments of `up`.
 #[derive(clap::Args, Clone, Debug)]
@@ -59,6 +65,8 @@ pub(crate) struct Args {
     #[arg(long, env = "DECKWATCH_REDIS_PORT", value_name = "PORT", conflicts_with = "redis")]
     redis_port: Option<u16>,
     #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
     watching: Watching,
     #[command(flatten)]
     ordering: Ordering,
@@ -72,8 +80,6 @@ pub(crate) struct Args {
     role: RoleArgs,
     #[command(flatten)]
     log: LogArgs,
-    #[command(flatten)]
-    common: CommonArgs,
 }
 
 /// Runs everything until told to stop.
@@ -88,10 +94,15 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
 
 async fn everything(args: Args, data: DataDir, context: Context) -> Result<(), Failure> {
     let seen = engine::look(args.watching.engine.as_ref()).await?;
+    let node = args.watching.node.clone().or_else(|| seen.node.clone());
+    let node = node.ok_or_else(|| Failure::failed("the engine has no name of its own; name its node with --node"))?;
+    let (listener, admin) = bind_admin(&args).await?;
     let servers = Servers::prepare(&args, data).await?;
+    servers.publish(|up| up.admin = admin.to_string());
+    let up = Running { args: &args, servers: &servers, context: &context, engine: &seen.version, node, admin };
     let stop_servers = Stop::new();
     let work = async {
-        let worked = work(&args, &servers, &seen, &context).await;
+        let worked = up.work(listener).await;
         stop_servers.trigger();
         worked
     };
@@ -99,46 +110,122 @@ async fn everything(args: Args, data: DataDir, context: Context) -> Result<(), F
     worked
 }
 
-async fn work(args: &Args, servers: &Servers, seen: &engine::Seen, context: &Context) -> Result<(), Failure> {
-    let deadline = tokio::time::Instant::now() + READY_TIME;
-    let late = |why: String| {
-        let seconds = READY_TIME.as_secs();
-        Failure::unanswered(format!(
-            "not ready within {seconds} s: {why}; see the logs above, or with --log-level debug"
-        ))
-    };
-    tokio::select! {
-        answered = tokio::time::timeout_at(deadline, servers.answer()) => {
-            answered.unwrap_or_else(|_| Err(late("NATS or Redis does not answer".to_owned())))?;
-        }
-        () = context.stop.stopped() => return Ok(()),
-    }
-    let (listener, admin) = bind_admin(args).await?;
-    servers.publish(|up| up.admin = admin.to_string());
-    let served = tokio::spawn(admin::serve(listener, context.clone()));
-    let mut roles = Roles::start(args, servers, context)?;
-    let ended = tokio::select! {
-        ended = roles.ended() => Some(ended),
-        started = tokio::time::timeout_at(deadline, show_when_ready(args, servers, seen, context, admin)) => {
-            match started {
-                Ok(Ok(())) => None,
-                Ok(Err(failure)) => Some(failure),
-                Err(_) => Some(late(why_not_ready(args, servers, context).await)),
+/// All that is known once the servers may start.
+struct Running<'a> {
+    args: &'a Args,
+    servers: &'a Servers,
+    context: &'a Context,
+    engine: &'a str,
+    node: NodeName,
+    admin: SocketAddr,
+}
+
+impl Running<'_> {
+    /// From the start of the servers to the end of the last role.
+    async fn work(&self, listener: TcpListener) -> Result<(), Failure> {
+        let deadline = Instant::now() + READY_TIME;
+        tokio::select! {
+            answered = tokio::time::timeout_at(deadline, self.servers.answer()) => {
+                answered.unwrap_or_else(|_| Err(late("NATS or Redis does not answer")))?;
             }
+            () = self.context.stop.stopped() => return Ok(()),
         }
-        () = context.stop.stopped() => None,
-    };
-    let ended = match ended {
-        Some(failure) => Some(failure),
-        None => tokio::select! {
-            ended = roles.ended() => Some(ended),
-            () = context.stop.stopped() => None,
-        },
-    };
-    context.stop.trigger();
-    let drained = roles.drain(args.role.grace.saturating_sub(SERVERS_GRACE).max(Duration::from_secs(1))).await;
-    served.abort();
-    ended.map_or(drained, Err)
+        let served = tokio::spawn(admin::serve(listener, self.context.clone()));
+        let store = Store::new(self.servers.redis.clone());
+        // What an earlier `up` left in Redis is not yet what there is.
+        let before = self.epoch(&store).await;
+        let mut roles = Roles::start(self.args, self.servers, self.context)?;
+        let ended = tokio::select! {
+            failure = roles.ended() => Err(failure),
+            shown = self.show(&store, before.as_deref(), deadline) => shown,
+            () = self.context.stop.stopped() => Ok(()),
+        };
+        let ended = match ended {
+            Ok(()) => tokio::select! {
+                failure = roles.ended() => Err(failure),
+                () = self.context.stop.stopped() => Ok(()),
+            },
+            failed => failed,
+        };
+        self.context.stop.trigger();
+        let drained = roles.drain(self.args.role.grace.saturating_sub(SERVERS_GRACE).max(ROLES_GRACE_MIN)).await;
+        served.abort();
+        ended.and(drained)
+    }
+
+    /// Shows the screen as soon as Redis shows this host's engine as it is now.
+    async fn show(&self, store: &Store, before: Option<&str>, deadline: Instant) -> Result<(), Failure> {
+        let Ok(node) = tokio::time::timeout_at(deadline, self.ready(store, before)).await else {
+            return Err(late(&self.why_not_ready(store).await));
+        };
+        // Who closed standard output does not want to see it.
+        drop(out::data(&self.screen(&node).text()));
+        Ok(())
+    }
+
+    async fn ready(&self, store: &Store, before: Option<&str>) -> NodeView {
+        loop {
+            if self.context.health.reasons().is_empty()
+                && let Ok(picture) = picture::read(store, &self.args.common.prefix).await
+                && let Some(view) = current(&picture, &self.node, before)
+            {
+                return view.clone();
+            }
+            tokio::time::sleep(LOOK_TIME).await;
+        }
+    }
+
+    /// The life of the node's producer that Redis knows of.
+    async fn epoch(&self, store: &Store) -> Option<String> {
+        read_node(store, &self.args.common.prefix, &self.node).await.ok()?.node.remove("epoch")
+    }
+
+    async fn why_not_ready(&self, store: &Store) -> String {
+        let reasons = self.context.health.reasons();
+        if !reasons.is_empty() {
+            let reasons = reasons.iter().map(|(condition, reason)| format!("{condition}: {reason}"));
+            return reasons.collect::<Vec<_>>().join("; ");
+        }
+        match picture::read(store, &self.args.common.prefix).await {
+            Ok(picture) => picture.stale().unwrap_or_else(|| format!("node {} is not shown as alive yet", self.node)),
+            Err(failure) => failure.to_string(),
+        }
+    }
+
+    fn screen(&self, node: &NodeView) -> Screen {
+        let called = std::env::args_os().next().map(|program| program.to_string_lossy().into_owned());
+        Screen {
+            program: called.filter(|called| !called.is_empty()).unwrap_or_else(|| "deckwatch".to_owned()),
+            node: self.node.clone(),
+            engine: self.engine.to_owned(),
+            containers: node.containers.len(),
+            running: node.containers.iter().filter(|container| container.status.is_alive()).count(),
+            nats: self.servers.describe_nats(),
+            redis: self.servers.describe_redis(),
+            admin: self.admin.to_string(),
+            data_dir: self.servers.data().path().display().to_string(),
+            names_data_dir: self.args.common.data_dir.is_some(),
+            prefix: self.args.common.prefix.clone(),
+            redis_cli: self.servers.redis_cli(),
+        }
+    }
+}
+
+/// The node, once the picture is current and shows it alive in a new life of its producer.
+fn current<'a>(picture: &'a Picture, node: &NodeName, before: Option<&str>) -> Option<&'a NodeView> {
+    if picture.stale().is_some() {
+        return None;
+    }
+    let (_, view) = picture.listing().nodes.iter().find(|(name, _)| name == node)?;
+    let whole = view.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.rebuild.is_none());
+    let alive = view.node.get("status").is_some_and(|status| status == "alive");
+    let anew = view.node.get("epoch").map(String::as_str) != before;
+    (whole && alive && anew).then_some(view)
+}
+
+fn late(why: &str) -> Failure {
+    let seconds = READY_TIME.as_secs();
+    Failure::unanswered(format!("not ready within {seconds} s: {why}; see the logs above, or with --log-level debug"))
 }
 
 /// The address asked for must be free; the usual one need not.
@@ -151,83 +238,4 @@ async fn bind_admin(args: &Args) -> Result<(TcpListener, SocketAddr), Failure> {
     let address =
         listener.local_addr().map_err(|error| Failure::failed(format!("cannot listen for /readyz: {error}")))?;
     Ok((listener, address))
-}
-
-/// Waits until Redis shows this host's engine as it is now, and says so.
-async fn show_when_ready(
-    args: &Args,
-    servers: &Servers,
-    seen: &engine::Seen,
-    context: &Context,
-    admin: SocketAddr,
-) -> Result<(), Failure> {
-    let store = Store::new(servers.redis.clone());
-    let node = args.watching.node.clone().or_else(|| seen.node.clone());
-    let node = node.ok_or_else(|| Failure::failed("the engine has no name of its own; name its node with --node"))?;
-    loop {
-        let picture = picture::read(&store, &args.common.prefix).await;
-        if let Ok(picture) = picture
-            && let Some((containers, running)) = current(&picture, &node)
-            && context.health.reasons().is_empty()
-        {
-            let text = screen(args, servers, seen, admin, node, containers, running).text();
-            // Who closed standard output does not want to see it.
-            drop(out::data(&text));
-            return Ok(());
-        }
-        tokio::time::sleep(LOOK_TIME).await;
-    }
-}
-
-/// How many containers the node has and how many run, once the picture is current and the node is alive in it.
-fn current(picture: &picture::Picture, node: &NodeName) -> Option<(usize, usize)> {
-    if picture.stale().is_some() {
-        return None;
-    }
-    let (_, view) = picture.listing().nodes.iter().find(|(name, _)| name == node)?;
-    let whole = view.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.rebuild.is_none());
-    let alive = view.node.get("status").is_some_and(|status| status == "alive");
-    let running = view.containers.iter().filter(|container| container.status.is_alive()).count();
-    (whole && alive).then_some((view.containers.len(), running))
-}
-
-async fn why_not_ready(args: &Args, servers: &Servers, context: &Context) -> String {
-    let reasons = context.health.reasons();
-    if !reasons.is_empty() {
-        return reasons
-            .iter()
-            .map(|(condition, reason)| format!("{condition}: {reason}"))
-            .collect::<Vec<_>>()
-            .join("; ");
-    }
-    match picture::read(&Store::new(servers.redis.clone()), &args.common.prefix).await {
-        Ok(picture) => picture.stale().unwrap_or_else(|| "the node is not shown as alive yet".to_owned()),
-        Err(failure) => failure.to_string(),
-    }
-}
-
-fn screen(
-    args: &Args,
-    servers: &Servers,
-    seen: &engine::Seen,
-    admin: SocketAddr,
-    node: NodeName,
-    containers: usize,
-    running: usize,
-) -> Screen {
-    let called = std::env::args().next().unwrap_or_default();
-    Screen {
-        program: if called.is_empty() { "deckwatch".to_owned() } else { called },
-        node,
-        engine: seen.version.clone(),
-        containers,
-        running,
-        nats: servers.describe_nats(),
-        redis: servers.describe_redis(),
-        admin: admin.to_string(),
-        data_dir: servers.data().path().display().to_string(),
-        names_data_dir: args.common.data_dir.is_some(),
-        prefix: args.common.prefix.clone(),
-        redis_cli: servers.redis_cli(),
-    }
 }

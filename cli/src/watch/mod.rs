@@ -26,13 +26,13 @@ const LOOK_TIME: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
-  deckwatch watch                              every change from now on
-  deckwatch watch --name web --node n1         those of containers named like `web` on n1
-  deckwatch watch -o json | jq .container      a JSON object a line
+  deckwatch watch                           every change from now on
+  deckwatch watch --name web --node n1      of containers named like `web` on n1
+  deckwatch watch -o json | jq .container   a JSON object a line
   revision=$(deckwatch ps -o json | jq -r .revision)
-  deckwatch watch --from \"$revision\"           all that happened since that list: nothing missed, nothing twice
+  deckwatch watch --from $revision          all since that list, nothing twice
 
-Times are UTC. A revision that is too old is refused (exit code 3), never silently moved.";
+Times are UTC. A revision that is too old is refused (exit code 3), never moved.";
 
 /// Arguments of `watch`.
 #[derive(clap::Args, Clone, Debug)]
@@ -48,11 +48,11 @@ pub(crate) struct Args {
     #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
     output: Plain,
     #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
     filters: Filters,
     #[command(flatten)]
     nats: NatsArgs,
-    #[command(flatten)]
-    common: CommonArgs,
 }
 
 /// Watches until Ctrl-C, until `--count` lines are written or nobody reads them.
@@ -70,7 +70,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Ended> {
     };
     tokio::select! {
         ended = watching => ended,
-        () = told_to_end() => Ok(()),
+        () = ask::told_to_end() => Ok(()),
     }
 }
 
@@ -122,18 +122,4 @@ async fn go_on(streams: &Streams, mut cursor: Cursor, args: &Args) -> Result<(),
         left -= 1;
     }
     Ok(())
-}
-
-async fn told_to_end() {
-    let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).ok();
-    let term = async {
-        match term.as_mut() {
-            Some(term) => drop(term.recv().await),
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = term => {}
-    }
 }
