@@ -1,6 +1,7 @@
 //! Following the record: what comes is applied at once, and each heartbeat it is looked whether all is as thought.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use domain::revision::Place;
@@ -35,6 +36,10 @@ struct Timers {
     beats: Instant,
     verified: Instant,
     renewed: Instant,
+    /// What was applied, and where the stream ended, when the store was last verified.
+    progress: (u64, u64),
+    /// How often the client had connected.
+    connects: u64,
 }
 
 /// One node's part of a batch.
@@ -52,7 +57,8 @@ impl Worker {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let now = Instant::now();
-        let mut timers = Timers { beats: now, verified: now, renewed: now };
+        let progress = (self.applied, self.applied);
+        let mut timers = Timers { beats: now, verified: now, renewed: now, progress, connects: self.connects() };
         let heartbeat = self.shared.config.heartbeat;
         loop {
             tokio::select! {
@@ -218,6 +224,10 @@ impl Worker {
 
     async fn tick(&mut self, timers: &mut Timers) -> Result<(), Trouble> {
         let heartbeat = self.shared.config.heartbeat;
+        if self.connects() != timers.connects {
+            // The server may be another one than before, or have forgotten the consumer.
+            return Err(Trouble::Changed("connected to NATS again"));
+        }
         if timers.beats.elapsed() >= BEATS_APART.min(heartbeat) {
             timers.beats = Instant::now();
             let beats = self.shared.beats.take(|name| self.owns(name));
@@ -250,7 +260,13 @@ impl Worker {
         let is_current = self.renewal.is_current(now, heartbeat, look);
         if is_current || timers.verified.elapsed() >= heartbeat {
             self.verify_store().await?;
+        }
+        if timers.verified.elapsed() >= heartbeat {
             timers.verified = Instant::now();
+            let (applied, end) = std::mem::replace(&mut timers.progress, (self.applied, extent.span.last));
+            if self.applied == applied && applied < end {
+                return Err(Trouble::Changed("nothing comes, and the record goes on"));
+            }
         }
         if is_current {
             let lasts = CURRENT_HEARTBEATS * heartbeat;
@@ -282,6 +298,10 @@ impl Worker {
             return Err(Trouble::Changed("the list of nodes is not what was written"));
         }
         self.shared.keys.prepare(self.shared.partitions).await?.map_err(Trouble::Failed)
+    }
+
+    fn connects(&self) -> u64 {
+        self.shared.client.statistics().connects.load(Ordering::Relaxed)
     }
 
     async fn sequencer_counter(&self) -> Option<u64> {

@@ -71,16 +71,17 @@ pub(crate) async fn run(shared: Arc<Shared>, partition: Partition) -> Result<(),
     let bucket = Bucket::new(shared.client.clone(), shared.config.prefix.leases_bucket());
     let lease = Lease::new(bucket, format!("projector.{partition}"), shared.config.instance);
     let done = Stop::new();
-    let keeper = tokio::spawn(keep(lease, held, done.clone()));
-    let result = work(shared, partition, holding, &stop).await;
-    // Given back last: who takes it then finds nothing under way.
-    done.trigger();
-    // The keeper does not panic, and is not aborted.
-    drop(keeper.await);
+    let working = async {
+        let result = work(shared, partition, holding, &stop).await;
+        // Given back last: who takes it then finds nothing under way.
+        done.trigger();
+        result
+    };
+    let (result, ()) = futures::join!(working, keep(lease, held, &done));
     result
 }
 
-async fn keep(mut lease: Lease, held: watch::Sender<bool>, done: Stop) {
+async fn keep(mut lease: Lease, held: watch::Sender<bool>, done: &Stop) {
     while !done.is_stopped() {
         held.send_replace(lease.tick().await);
         done.sleep(TICK).await;

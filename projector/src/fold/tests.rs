@@ -77,7 +77,7 @@ fn after(mut change: Change, records: &[Record]) -> Change {
 }
 
 fn rebuilding(change: &Change) -> Option<bool> {
-    change.checkpoint().unwrap().rebuild.as_ref().map(|rebuild| rebuild.stated)
+    change.checkpoint()?.rebuild.as_ref().map(|rebuild| rebuild.stated)
 }
 
 #[test]

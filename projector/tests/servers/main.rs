@@ -1,4 +1,5 @@
 //! The projector against real servers.
+#![expect(clippy::print_stdout, reason = "tells the times that were measured")]
 
 mod world;
 
@@ -363,6 +364,94 @@ async fn redis_away_is_said_and_nothing_is_lost() {
     world.restore(&dump).await;
     world.until_shown("n1", &["1 exited"]).await;
     until("ready", async || health.reasons().is_empty()).await;
+    projector.stop().await.expect("it ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_nats_is_a_pause() {
+    let mut world = World::new().await;
+    let projector = world.start_projector();
+    let node = Node::new(&world, "n1");
+    let _served = node.serve().await;
+    node.hello().await;
+    node.put(1, Status::Running).await;
+    world.until_shown("n1", &["1 running"]).await;
+    world.restart_nats().await;
+    node.put(1, Status::Exited).await;
+    let began = Instant::now();
+    world.until_shown("n1", &["1 exited"]).await;
+    println!("after a restart of NATS: {:?}", began.elapsed());
+    until("ready", async || projector.context.health.reasons().is_empty()).await;
+    projector.stop().await.expect("it ends well");
+}
+
+/// A node's life under faults, each step chosen by a fixed sequence of numbers; then Redis is the truth.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_under_faults_ends_in_the_truth() {
+    let mut world = World::new().await;
+    world.start_sequencer();
+    let mut projector = world.start_projector();
+    let nodes = [Node::new(&world, "n1"), Node::new(&world, "n2")];
+    let _served = (nodes[0].serve().await, nodes[1].serve().await);
+    nodes[0].hello().await;
+    nodes[1].hello().await;
+    let mut dump = world.dump().await;
+    let mut number = 1_u64;
+    let mut next = |below: u64| {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (number >> 33) % below
+    };
+    for step in 0..400 {
+        let node = &nodes[usize::try_from(next(2)).unwrap()];
+        let container = u8::try_from(next(12)).unwrap() + 1;
+        let status = [Status::Running, Status::Exited, Status::Paused][usize::try_from(next(3)).unwrap()];
+        let lives = node.truth().await.iter().any(|shown| shown.starts_with(&format!("{container} ")));
+        match next(40) {
+            0 => {
+                node.lost().await;
+                node.back().await;
+                node.statement(&[]).await;
+            }
+            1 => {
+                node.blind().await;
+                node.statement(&[]).await;
+            }
+            2 => dump = world.dump().await,
+            3 if step % 2 == 0 => world.restore(&dump).await,
+            4 => world.ask::<()>(&["FLUSHALL"]).await,
+            5 => {
+                projector.kill();
+                projector = world.start_projector();
+            }
+            6 if step % 4 == 0 => world.restart_nats().await,
+            7..20 if lives => node.remove(container).await,
+            _ => node.put(container, status).await,
+        }
+    }
+    for (node, name) in nodes.iter().zip(["n1", "n2"]) {
+        let truth = node.truth().await;
+        let what = format!("{name} shows {truth:?}");
+        until(&what, async || world.shown(name).await == truth).await;
+        let fields = world.hash(&format!("deckwatch:{{{name}}}:node")).await;
+        assert_eq!(fields["seq"], node.seq().await.to_string());
+        assert_eq!(fields["containers"], truth.len().to_string());
+        let mut by_status = 0;
+        for status in Status::ALL {
+            by_status += world.members(&format!("deckwatch:{{{name}}}:status:{status}")).await.len();
+        }
+        assert_eq!(by_status, truth.len());
+    }
+    for container in 1..=12 {
+        let holders = async |name: &str, node: &Node| {
+            let truth = node.truth().await;
+            truth.iter().any(|shown| shown.starts_with(&format!("{container} "))).then(|| name.to_owned())
+        };
+        let expected: Vec<_> =
+            [holders("n1", &nodes[0]).await, holders("n2", &nodes[1]).await].into_iter().flatten().collect();
+        let key = format!("deckwatch:id:{}", id(container));
+        until(&format!("{key} holds {expected:?}"), async || world.members(&key).await == expected).await;
+    }
+    until("current", async || world.ask::<i64>(&["EXISTS", CURRENT]).await == 1).await;
     projector.stop().await.expect("it ends well");
 }
 

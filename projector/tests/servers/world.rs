@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,10 +58,18 @@ fn start(command: &mut Command) -> Server {
     Server(child.expect("the servers are in DECKWATCH_TOOLS_DIR or .tools/bin: run scripts/tools"))
 }
 
+fn start_nats(folder: &Path, port: u16) -> Server {
+    let port = port.to_string();
+    start(
+        Command::new(tool("nats-server")).args(["-js", "-a", "127.0.0.1", "-p", &port, "-sd"]).arg(folder.join("nats")),
+    )
+}
+
 /// The servers, their data, and the connections of a test.
 pub(crate) struct World {
     redis: Option<Server>,
-    _nats: Server,
+    nats: Option<Server>,
+    nats_port: u16,
     folder: tempfile::TempDir,
     redis_port: u16,
     pub(crate) config: Config,
@@ -95,11 +103,7 @@ impl World {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let (redis_port, nats_port) = (free_port(), free_port());
-        let nats = start(
-            Command::new(tool("nats-server"))
-                .args(["-js", "-a", "127.0.0.1", "-p", &nats_port.to_string(), "-sd"])
-                .arg(folder.path().join("nats")),
-        );
+        let nats = start_nats(folder.path(), nats_port);
         let nats_settings =
             service::nats::Settings::at(format!("nats://127.0.0.1:{nats_port}").parse().expect("valid"));
         let redis_settings =
@@ -117,7 +121,8 @@ impl World {
         let client = client.expect("NATS starts").expect("it was not stopped");
         let mut world = Self {
             redis: None,
-            _nats: nats,
+            nats: Some(nats),
+            nats_port,
             folder,
             redis_port,
             config,
@@ -143,6 +148,14 @@ impl World {
     /// As kill -9.
     pub(crate) fn kill_redis(&mut self) {
         self.redis = None;
+    }
+
+    /// Kills NATS and starts it again, with its data.
+    pub(crate) async fn restart_nats(&mut self) {
+        self.nats = None;
+        self.nats = Some(start_nats(self.folder.path(), self.nats_port));
+        let name = "DECKWATCH_STATE_0";
+        until("NATS answers", async || self.jetstream.get_stream(name).await.is_ok()).await;
     }
 
     /// A copy of Redis' data as it is.
@@ -398,6 +411,12 @@ impl Node {
         let mut inner = self.inner.lock().await;
         inner.writer = Writer(service::random());
         inner.state = NodeState { epoch: 2, next_seq: 1, engine: inner.state.engine.clone(), ..NodeState::default() };
+    }
+
+    /// What Redis is to show.
+    pub(crate) async fn truth(&self) -> Vec<String> {
+        let inner = self.inner.lock().await;
+        inner.containers.values().map(|is| format!("{} {}", is.id.as_bytes()[0], is.status)).collect()
     }
 
     pub(crate) async fn seq(&self) -> u64 {
