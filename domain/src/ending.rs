@@ -75,9 +75,9 @@ impl Ending {
         }
     }
 
-    /// Nothing was heard.
-    pub fn is_silent(&self) -> bool {
-        *self == Self::default()
+    /// Its end was heard.
+    pub fn has_died(&self) -> bool {
+        self.died.is_some()
     }
 
     /// Why it is not running; `None` where it runs, or never ran.

@@ -1,16 +1,222 @@
 //! The agent beside one container engine: it alone observes.
+//!
+//! 1. Looks at one container never overlap, and each takes its tick before the engine is asked ([`look`]).
+//! 2. A stamp is given when an observation is sent, and the `hello` is stored before the first look ([`window`]).
+//! 3. One task only drains the engine's events; behind it everything is bounded ([`watcher`], [`queue`]).
+//! 4. A failed look removes nothing: a list that fails is `blind`, never `listed` ([`statement`]).
+//! 5. A publish that timed out is unknown: the same bytes again ([`sender`]).
 
+mod ask;
+mod beat;
+mod claim;
 mod config;
+mod core;
 pub mod engine;
+mod files;
 mod kept;
+mod life;
+mod look;
 mod queue;
+mod sender;
+mod services;
+mod statement;
+mod ticks;
+mod view;
+mod watcher;
 mod window;
 
-pub use config::{Config, Limits};
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::node::{Engine, PreviousLife};
+use domain::{Instance, NodeName};
+use service::{Context, Failure};
+use tokio::sync::watch;
+
+use crate::claim::{Claimant, Claimed, Lives, Waiting};
+pub use crate::config::{Config, Limits};
+use crate::core::{Core, Identity};
+use crate::engine::connect::{Connection, address};
+use crate::files::Files;
+use crate::life::{Over, Producer, Watching};
+use crate::look::Looker;
+use crate::services::Snapshots;
+use crate::statement::Statements;
+use crate::watcher::Past;
+
+/// Between two attempts while streams are missing or servers silent.
+const CLAIM_WAIT: Duration = Duration::from_millis(300);
+/// First wait before an engine that could not be asked is asked again; doubled each time.
+const ENGINE_WAIT: Duration = Duration::from_millis(200);
+/// The longest such wait.
+const ENGINE_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Observes one engine until told to stop.
-pub async fn run(config: Config, context: service::Context) -> Result<(), service::Failure> {
-    drop(config);
-    context.stop.stopped().await;
+///
+/// # Errors
+/// What waiting cannot heal: a folder that cannot be written, another engine under the node's name, a NATS server
+/// that is too old or refuses the credentials.
+pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
+    let address = address(config.engine.as_deref());
+    check_address(&address)?;
+    context.health.unready("claim", "no epoch is claimed yet");
+    let Some((node, engine, files)) = identify(&config, &address, &context).await? else { return Ok(()) };
+    let name = format!("deckwatch producer {node}");
+    let Some(client) = service::nats::connect_until(&config.nats, &name, &context).await? else { return Ok(()) };
+    let written = files.life()?.filter(|life| life.engine_id == engine.id);
+    let identity = Identity { node, instance: Instance(service::random()), stand_in: config.stand_in };
+    let engine_id = engine.id.clone();
+    let told = files.told()?;
+    let core = Arc::new(Core::new(identity, engine, config.limits.clone(), context.metrics.clone(), told));
+    let (connection, connected) = watch::channel(None);
+    let producer = Arc::new(Producer {
+        looker: Arc::new(Looker::new(Arc::clone(&core), config.labels.clone(), connected)),
+        statements: Arc::new(Statements::default()),
+        snapshots: Arc::new(Snapshots::default()),
+        past: Arc::new(Past::new(written.and_then(|life| life.event_stored))),
+        config,
+        context,
+        client,
+        core,
+        files,
+        connection,
+        engine_id,
+        address,
+    });
+    let mut watching = Watching::default();
+    let result = claim_and_live(&producer, &mut watching).await;
+    watching.end().await;
+    result
+}
+
+async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Result<(), Failure> {
+    let Producer { config, context, client, core, files, .. } = &**producer;
+    let mut lives = Lives::default();
+    while !context.stop.is_stopped() {
+        lives.written = files.life()?;
+        let claimant = Claimant {
+            client,
+            prefix: &config.prefix,
+            node: &core.identity.node,
+            instance: core.identity.instance,
+            stand_in: config.stand_in,
+            engine_id: &producer.engine_id,
+        };
+        let claimed = tokio::select! {
+            () = context.stop.stopped() => break,
+            claimed = claimant.claim(&lives) => claimed?,
+        };
+        let (reason, wait) = match claimed {
+            Claimed::Epoch { epoch, revision, previous } => {
+                tracing::info!(epoch, node = %core.identity.node, "claimed an epoch");
+                core.begin(epoch, previous);
+                producer.write_down(None).map_err(|error| {
+                    Failure::failed(format!("cannot write down epoch {epoch}: {error}; check --data-dir"))
+                })?;
+                let over = producer.live(revision, watching).await?;
+                lives.own = Some(PreviousLife {
+                    epoch,
+                    instance: Some(core.identity.instance),
+                    last_seq: Some(core.last_seq()),
+                });
+                match over {
+                    Over::Stopped => break,
+                    Over::Superseded if config.stand_in => break,
+                    Over::Superseded => ("superseded by another instance".to_owned(), Duration::ZERO),
+                    Over::KeyGone => ("the key of this node is gone".to_owned(), Duration::ZERO),
+                    Over::Passed(passed) => {
+                        lives.passed = lives.passed.max(passed);
+                        (format!("epoch {passed} is passed"), Duration::ZERO)
+                    }
+                }
+            }
+            Claimed::Passive => {
+                // Its events are the other's to tell.
+                watching.end().await;
+                ("passive: another producer of this node is alive".to_owned(), config.heartbeat)
+            }
+            Claimed::Away(Waiting::ForStreams) => {
+                ("waiting for a sequencer to make the streams".to_owned(), CLAIM_WAIT)
+            }
+            Claimed::Away(Waiting::For(reason)) => (reason, CLAIM_WAIT),
+            Claimed::Contended => ("another producer of this node claims too".to_owned(), CLAIM_WAIT),
+            Claimed::NotNeeded => break,
+        };
+        context.health.unready("claim", reason);
+        context.stop.sleep(wait).await;
+    }
     Ok(())
+}
+
+/// The node, its engine and its folder; `None` when stopped first.
+async fn identify(
+    config: &Config,
+    address: &str,
+    context: &Context,
+) -> Result<Option<(NodeName, Engine, Files)>, Failure> {
+    let files = |node: &NodeName| Files::open(&config.data_dir, node, config.limits.endings_max);
+    let named = config.node.as_ref().map(files).transpose()?;
+    if named.is_none() {
+        // Said before anything is waited for.
+        Files::check(&config.data_dir)?;
+    }
+    let mut wait = ENGINE_WAIT;
+    loop {
+        let opened = tokio::select! {
+            () = context.stop.stopped() => return Ok(None),
+            opened = Connection::open(address) => opened,
+        };
+        let reason = match opened {
+            Ok(connection) => {
+                let node = config.node.clone().or_else(|| NodeName::from_engine(&connection.name));
+                let node = node.ok_or_else(|| Failure::failed("the engine has no name; name the node with --node"))?;
+                let files = named.map_or_else(|| files(&node), Ok)?;
+                return Ok(Some((node, connection.engine, files)));
+            }
+            Err(error) => error.to_string(),
+        };
+        context.health.unready("engine", reason);
+        // An engine that was known before can be told to be blind before it answers.
+        if let (Some(node), Some(files)) = (&config.node, &named)
+            && let Some(life) = files.life()?.filter(|life| !life.engine_id.is_empty())
+        {
+            let engine = Engine { id: life.engine_id, ..Engine::default() };
+            return Ok(Some((node.clone(), engine, files.clone())));
+        }
+        if !context.stop.sleep(wait).await {
+            return Ok(None);
+        }
+        wait = (wait * 2).min(ENGINE_WAIT_MAX);
+    }
+}
+
+/// An address that can be an engine's.
+///
+/// # Errors
+/// Wrong usage.
+pub fn check_address(address: &str) -> Result<(), Failure> {
+    let known = ["unix://", "tcp://", "http://", "https://"];
+    let rest = known.iter().find_map(|scheme| address.strip_prefix(scheme));
+    if rest.is_some_and(|rest| !rest.is_empty()) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "`{address}` is no address of an engine: use unix:///var/run/docker.sock, tcp://host:2375 or https://host:2376 \
+         with --engine"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_scheme_and_a_place() {
+        for good in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "https://x:2376"] {
+            assert_eq!(check_address(good), Ok(()));
+        }
+        for bad in ["", "unix://", "/var/run/docker.sock", "ssh://x", "x"] {
+            assert_eq!(check_address(bad).unwrap_err().exit, service::Exit::Usage, "{bad}");
+        }
+    }
 }

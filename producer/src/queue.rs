@@ -92,17 +92,6 @@ impl Queue {
         self.bytes
     }
 
-    /// Position after the last item's.
-    pub(crate) fn end(&self) -> u64 {
-        self.next_position
-    }
-
-    /// Everything up to a position, [`Queue::end`] of some earlier time, has left.
-    pub(crate) fn is_past(&self, position: u64) -> bool {
-        let place = self.items.iter().find_map(|item| item.observation.spool_place);
-        place.is_none_or(|place| place.position >= position)
-    }
-
     /// Puts one at the end.
     pub(crate) fn push(&mut self, mut observation: Observation, tick: Option<u64>) -> Dropped {
         observation.spool_place = Some(SpoolPlace { spool_id: self.spool_id, position: self.next_position });
@@ -178,7 +167,7 @@ impl Queue {
                 dropped.ticks.extend(item.tick);
             }
             self.bytes -= item.size;
-            let mut merged = gap(item.observation, lost + gap_before.unwrap_or(0));
+            let mut merged = gap(&item.observation, lost + gap_before.unwrap_or(0));
             if gap_before.is_some() {
                 let before = self.items.pop_back();
                 self.bytes -= before.as_ref().map_or(0, Item::size);
@@ -192,13 +181,14 @@ impl Queue {
     }
 }
 
-fn gap(dropped: Observation, lost: u64) -> Item {
+fn gap(dropped: &Observation, lost: u64) -> Item {
     let gap = Gap {
         reason: GapReason::QueueFull,
         range: GapRange::Engine { lost: Some(lost), since: None, until: None },
         action: "the newest state of each container is kept".to_owned(),
     };
-    Item::new(Observation { event: None, observed: Observed::Gap(gap), ..dropped }, None)
+    let Observation { observed_at, cause, spool_place, event: _, observed: _ } = *dropped;
+    Item::new(Observation { observed_at, cause, event: None, spool_place, observed: Observed::Gap(gap) }, None)
 }
 
 fn size_of(observation: &Observation) -> usize {
@@ -261,7 +251,13 @@ mod tests {
             Observed::Container(c) => format!("s{}", c.id.as_bytes()[0]),
             Observed::Event(id) => format!("e{}", id.as_bytes()[0]),
             Observed::Gap(_) => format!("gap{}", item.dropped_before().unwrap()),
-            other => format!("{other:?}"),
+            Observed::Removed(_)
+            | Observed::Hello(_)
+            | Observed::Stating(_)
+            | Observed::Listed(_)
+            | Observed::Blind(_)
+            | Observed::Correction(_)
+            | Observed::Nothing => format!("{:?}", item.observation.observed),
         };
         items.iter().map(word).collect::<Vec<_>>().join(" ")
     }
@@ -328,16 +324,5 @@ mod tests {
             items.iter().map(|item| item.observation.spool_place.map(|place| place.position)).collect();
         assert_eq!(places, [None, Some(2), Some(3)]);
         assert_eq!(shown(&items[1..]), "e2 e3");
-    }
-
-    #[test]
-    fn it_says_when_all_up_to_a_place_has_left() {
-        let mut queue = queue(100);
-        queue.push(event(1), None);
-        let end = queue.end();
-        queue.push(event(2), None);
-        assert!(!queue.is_past(end));
-        queue.pop(1, usize::MAX);
-        assert!(queue.is_past(end));
     }
 }

@@ -1,0 +1,344 @@
+//! One life of the producer: from a claimed epoch until it is stopped or passed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::connection::State;
+use domain::node::NodeClaim;
+use domain::wire::Wire;
+use domain::{Cause, ContainerId, Status};
+use service::kv::{Bucket, Error};
+use service::{Context, Failure, Stop};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::engine::connect::Connection;
+use crate::files::{Files, Life};
+use crate::look::Looker;
+use crate::sender::Sender;
+use crate::services::{Desk, Snapshots};
+use crate::statement::{Statements, Stater};
+use crate::watcher::{Past, Watcher};
+use crate::{beat, watcher};
+
+/// How often it is tried to serve requests while the connection is bad.
+const SERVE_WAIT: Duration = Duration::from_millis(500);
+
+/// How a life ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Told to stop; what was queued is sent.
+    Stopped,
+    /// The key that fences it is gone.
+    KeyGone,
+    /// Another instance holds the key.
+    Superseded,
+    /// The sequencer has passed an epoch not below this one.
+    Passed(u64),
+}
+
+/// What outlives a life.
+pub(crate) struct Producer {
+    pub(crate) config: Config,
+    pub(crate) context: Context,
+    pub(crate) client: Client,
+    pub(crate) core: Arc<Core>,
+    pub(crate) files: Files,
+    pub(crate) looker: Arc<Looker>,
+    pub(crate) statements: Arc<Statements>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    pub(crate) connection: watch::Sender<Option<Connection>>,
+    pub(crate) past: Arc<Past>,
+    pub(crate) engine_id: String,
+    pub(crate) address: String,
+}
+
+/// The tasks that watch the engine: they go on through a change of epoch.
+#[derive(Default)]
+pub(crate) struct Watching {
+    stop: Stop,
+    tasks: JoinSet<Result<(), Failure>>,
+}
+
+impl Watching {
+    /// Ends them.
+    pub(crate) async fn end(&mut self) {
+        self.stop.trigger();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    async fn failed(&mut self) -> Failure {
+        while let Some(ended) = self.tasks.join_next().await {
+            match ended {
+                Ok(Err(failure)) => return failure,
+                Ok(Ok(())) => {}
+                Err(error) => return Failure::failed(format!("a part of the producer ended: {error}; report it")),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+impl Producer {
+    /// Most bytes of a message: half of what the server takes.
+    fn bytes_max(&self) -> usize {
+        self.client.server_info().max_payload / 2
+    }
+
+    /// Writes down a life before it is used.
+    pub(crate) fn write_down(&self, last_seq: Option<u64>) -> std::io::Result<()> {
+        self.files.write_life(&Life {
+            epoch: self.core.epoch(),
+            instance: self.core.identity.instance.0,
+            last_seq,
+            engine_id: self.engine_id.clone(),
+            event_stored: self.core.event_stored().or(self.past.written()),
+        })
+    }
+
+    /// Lives in an epoch that was claimed at that revision of its key.
+    pub(crate) async fn live(self: &Arc<Self>, revision: u64, watching: &mut Watching) -> Result<Over, Failure> {
+        let life = Stop::new();
+        let (passed, mut was_passed) = watch::channel(0);
+        let epoch = self.core.epoch();
+        let sender = Sender {
+            core: Arc::clone(&self.core),
+            client: self.client.clone(),
+            subject: self.config.prefix.raw(&self.core.identity.node),
+            health: self.context.health.clone(),
+            epoch,
+            bytes_max: self.bytes_max(),
+        };
+        let mut open = self.core.watch_open();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(sender.run(life.clone()));
+        tasks.spawn(beat::run(
+            Arc::clone(&self.core),
+            self.client.clone(),
+            self.config.prefix.clone(),
+            self.config.heartbeat,
+            life.clone(),
+        ));
+        tasks.spawn(Arc::clone(self).serve(passed, life.clone()));
+        let mut beats = tokio::time::interval(self.config.heartbeat);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        beats.reset();
+        let mut created = Rota::default();
+        let over = loop {
+            tokio::select! {
+                () = self.context.stop.stopped() => {
+                    watching.end().await;
+                    break Ok(Over::Stopped);
+                }
+                failure = watching.failed() => break Err(failure),
+                Ok(()) = open.changed() => {
+                    if *open.borrow_and_update() == epoch {
+                        self.context.health.ready("claim");
+                        tracing::info!(epoch, "the hello is stored");
+                        self.watch(watching);
+                    }
+                }
+                Ok(()) = was_passed.changed() => break Ok(Over::Passed(*was_passed.borrow_and_update())),
+                _ = beats.tick() => {
+                    if let Some(over) = self.still_holds(revision).await {
+                        break Ok(over);
+                    }
+                    self.look_at_created(&mut created);
+                    self.keep_notes().await;
+                }
+            }
+        };
+        if matches!(over, Ok(Over::Stopped)) {
+            self.drain().await;
+        }
+        self.core.end();
+        life.trigger();
+        while tasks.join_next().await.is_some() {}
+        over
+    }
+
+    /// Starts to watch the engine, or asks for a statement where it is watched already.
+    fn watch(self: &Arc<Self>, watching: &mut Watching) {
+        self.statements.request(Cause::List, None);
+        if !watching.tasks.is_empty() {
+            return;
+        }
+        watching.stop = Stop::new();
+        let watcher = Watcher {
+            core: Arc::clone(&self.core),
+            looker: Arc::clone(&self.looker),
+            statements: Arc::clone(&self.statements),
+            context: self.context.clone(),
+            address: self.address.clone(),
+            engine_id: self.engine_id.clone(),
+            connection: self.connection.clone(),
+            past: Arc::clone(&self.past),
+        };
+        let stater = Stater {
+            core: Arc::clone(&self.core),
+            looker: Arc::clone(&self.looker),
+            statements: Arc::clone(&self.statements),
+            connection: self.connection.subscribe(),
+            health: self.context.health.clone(),
+            restate: self.config.restate,
+            part_max: watcher::listed_ids_max(self.bytes_max()),
+        };
+        watching.tasks.spawn(watcher.run(watching.stop.clone()));
+        let stop = watching.stop.clone();
+        watching.tasks.spawn(async move {
+            stater.run(stop).await;
+            Ok(())
+        });
+    }
+
+    async fn serve(self: Arc<Self>, passed: watch::Sender<u64>, life: Stop) {
+        let desk = Arc::new(Desk {
+            core: Arc::clone(&self.core),
+            looker: Arc::clone(&self.looker),
+            statements: Arc::clone(&self.statements),
+            connection: self.connection.subscribe(),
+            client: self.client.clone(),
+            prefix: self.config.prefix.clone(),
+            snapshots: Arc::clone(&self.snapshots),
+            bytes_max: self.bytes_max(),
+            passed,
+        });
+        let service = loop {
+            let endpoints = life.child();
+            match desk.open(&endpoints).await {
+                Ok(service) => break service,
+                Err(error) => {
+                    endpoints.trigger();
+                    tracing::warn!(error, "cannot serve requests");
+                }
+            }
+            if !life.sleep(SERVE_WAIT).await {
+                return;
+            }
+        };
+        life.stopped().await;
+        if let Err(error) = service.stop().await {
+            tracing::debug!(%error, "the service did not stop cleanly");
+        }
+        if let Err(error) = self.client.flush().await {
+            tracing::debug!(%error, "not flushed");
+        }
+    }
+
+    /// Looks at the key that fences this life; `None` while it holds.
+    async fn still_holds(&self, revision: u64) -> Option<Over> {
+        if self.client.connection_state() != State::Connected {
+            return None;
+        }
+        let bucket = Bucket::new(self.client.clone(), self.config.prefix.nodes_bucket());
+        let entry = tokio::select! {
+            () = self.context.stop.stopped() => return None,
+            entry = bucket.get(self.core.identity.node.as_str()) => entry,
+        };
+        match entry {
+            // A bucket that is gone is one whose key is gone.
+            Ok(None) | Err(Error::NoStream(_)) => Some(Over::KeyGone),
+            // A server that lags behind tells what was before this life.
+            Ok(Some(entry)) if entry.revision < revision && !entry.value.is_empty() => {
+                let claim = NodeClaim::decode(&entry.value).ok()?;
+                (claim.instance != self.core.identity.instance && claim.epoch >= self.core.epoch())
+                    .then_some(Over::Superseded)
+            }
+            Ok(Some(entry)) if entry.value.is_empty() => Some(Over::KeyGone),
+            Ok(Some(entry)) => match NodeClaim::decode(&entry.value) {
+                Ok(claim) => (claim.instance != self.core.identity.instance).then_some(Over::Superseded),
+                Err(_) => Some(Over::KeyGone),
+            },
+            Err(Error::Conflict | Error::Unreachable(_)) => None,
+        }
+    }
+
+    /// A start that fails late leaves no event and no trace in the engine's list.
+    fn look_at_created(&self, rota: &mut Rota) {
+        if self.core.open_epoch().is_none() {
+            return;
+        }
+        let created = self.core.ids(|container| container.status == Status::Created);
+        for id in rota.next(&created, self.config.limits.created_looks_max) {
+            let looker = Arc::clone(&self.looker);
+            tokio::spawn(async move { looker.look(id, Cause::Event, false).await });
+        }
+    }
+
+    /// Writes down what the next life wants to know.
+    async fn keep_notes(self: &Arc<Self>) {
+        let producer = Arc::clone(self);
+        let told = self.core.take_told();
+        let kept = tokio::task::spawn_blocking(move || {
+            if let Some(told) = told
+                && let Err(error) = producer.files.write_told(&told)
+            {
+                producer.core.untake_told();
+                tracing::warn!(%error, "cannot write down why containers ended");
+            }
+            if producer.past.is_news(producer.core.event_stored())
+                && let Err(error) = producer.write_down(None)
+            {
+                tracing::warn!(%error, "cannot write down this life");
+            }
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "notes were not kept");
+        }
+    }
+
+    /// Sends what is queued, as far as time allows, and writes down how this life ended.
+    async fn drain(self: &Arc<Self>) {
+        if self.client.connection_state() == State::Connected {
+            let drained = tokio::time::timeout(self.config.limits.drain_max, self.core.drained()).await;
+            if drained.is_err() {
+                tracing::warn!("not all that was queued could be sent");
+            }
+            beat::beat(&self.core, &self.client, &self.config.prefix).await;
+            if let Err(error) = self.client.flush().await {
+                tracing::debug!(%error, "not flushed");
+            }
+        }
+        self.keep_notes().await;
+        // What has no stamp is lost with this program: then its end is not known.
+        let last_seq = self.core.is_all_sent().then(|| self.core.last_seq());
+        if let Err(error) = self.write_down(last_seq) {
+            tracing::warn!(%error, "cannot write down how this life ended");
+        }
+    }
+}
+
+/// Whose turn it is, of more than are looked at in one go.
+#[derive(Default)]
+struct Rota {
+    last: Option<ContainerId>,
+}
+
+impl Rota {
+    fn next(&mut self, ids: &[ContainerId], count: usize) -> Vec<ContainerId> {
+        let start = self.last.map_or(0, |last| ids.partition_point(|id| *id <= last));
+        let turn: Vec<_> = ids.iter().cycle().skip(start).take(count.min(ids.len())).copied().collect();
+        self.last = turn.last().copied().or(self.last);
+        turn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everyones_turn_comes() {
+        let ids: Vec<ContainerId> = (0..5).map(|n| [n; 32].into()).collect();
+        let mut rota = Rota::default();
+        let first = |turn: Vec<ContainerId>| turn.iter().map(|id| id.as_bytes()[0]).collect::<Vec<_>>();
+        assert_eq!(first(rota.next(&ids, 2)), [0, 1]);
+        assert_eq!(first(rota.next(&ids, 2)), [2, 3]);
+        assert_eq!(first(rota.next(&ids, 2)), [4, 0]);
+        assert_eq!(first(rota.next(&ids[..1], 2)), [0]);
+        assert!(rota.next(&[], 2).is_empty());
+    }
+}

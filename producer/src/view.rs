@@ -1,0 +1,344 @@
+//! What the producer knows of its engine's containers: for what it publishes, for the digest, and to judge ends.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use domain::container::AsOf;
+use domain::ending::{Ending, Shown};
+use domain::{Container, ContainerId, EngineEvent, NodeName, Stamp, Status, StopCause, Timestamp, fields};
+
+use crate::engine::state::{Hidden, Inspected, since};
+
+/// What is known of one container.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) container: Container,
+    pub(crate) auto_remove: bool,
+    pub(crate) hidden: Hidden,
+}
+
+/// What was said of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) finished_at: Timestamp,
+    pub(crate) cause: StopCause,
+}
+
+/// How a container was found to be gone.
+#[derive(Clone, Debug)]
+pub(crate) enum Gone {
+    /// The engine said so: name and image, from its event.
+    Destroyed { name: String, image: String, at: Option<Timestamp> },
+    /// The engine does not have it, and said nothing.
+    Missing,
+}
+
+/// What a look made of the view.
+#[derive(Clone, Debug)]
+pub(crate) struct Looked {
+    pub(crate) container: Container,
+    /// It differs from what was published in this epoch, or was not.
+    pub(crate) changed: bool,
+}
+
+/// Removed containers that are remembered, so that a late look does not tell of them again.
+const REMOVED_MAX: usize = 4096;
+/// Containers whose events are remembered without the container being known.
+const ENDINGS_MAX: usize = 16_384;
+
+/// All that is known.
+pub(crate) struct View {
+    node: NodeName,
+    known: BTreeMap<ContainerId, Known>,
+    /// Of the epoch before, until this one has listed everything.
+    former: BTreeMap<ContainerId, Known>,
+    removed: VecDeque<ContainerId>,
+    endings: HashMap<ContainerId, Ending>,
+    told: BTreeMap<ContainerId, Told>,
+    told_changed: bool,
+    /// The engine was restarted; ends after this time of its clock were seen by nobody, unless an event told.
+    restarted_since: Option<Timestamp>,
+}
+
+impl View {
+    pub(crate) fn new(node: NodeName, told: BTreeMap<ContainerId, Told>) -> Self {
+        Self {
+            node,
+            known: BTreeMap::new(),
+            former: BTreeMap::new(),
+            removed: VecDeque::new(),
+            endings: HashMap::new(),
+            told,
+            told_changed: false,
+            restarted_since: None,
+        }
+    }
+
+    /// A new epoch: nothing is published in it yet.
+    pub(crate) fn begin(&mut self) {
+        self.former.append(&mut self.known);
+        self.removed.clear();
+    }
+
+    /// Everything was listed: what was not found again is gone.
+    pub(crate) fn listed(&mut self, ids: &[ContainerId]) {
+        self.former.clear();
+        let known = &self.known;
+        let is_there = |id: &ContainerId| known.contains_key(id) || ids.binary_search(id).is_ok();
+        self.told.retain(|id, _| is_there(id));
+        self.endings.retain(|id, _| is_there(id));
+    }
+
+    /// The engine was restarted after that time of its clock.
+    pub(crate) fn restarted(&mut self, since: Timestamp) {
+        self.restarted_since = Some(since);
+    }
+
+    /// Takes in an event.
+    pub(crate) fn hear(&mut self, id: ContainerId, event: &EngineEvent) {
+        if self.endings.len() >= ENDINGS_MAX && !self.endings.contains_key(&id) {
+            let known = &self.known;
+            self.endings.retain(|id, _| known.contains_key(id));
+        }
+        self.endings.entry(id).or_default().hear(event);
+    }
+
+    /// Attributes of a container's events that its labels hide, where it is known.
+    pub(crate) fn hidden(&self, id: &ContainerId) -> Option<Hidden> {
+        self.of(id).map(|known| known.hidden)
+    }
+
+    /// What is published of a container in this epoch.
+    pub(crate) fn published(&self, id: &ContainerId) -> Option<&Container> {
+        self.known.get(id).map(|known| &known.container)
+    }
+
+    /// All that is published in this epoch, by id.
+    pub(crate) fn containers(&self) -> impl Iterator<Item = &Container> {
+        self.known.values().map(|known| &known.container)
+    }
+
+    /// A look found a container.
+    pub(crate) fn found(
+        &mut self,
+        inspected: Inspected,
+        as_of: AsOf,
+        now: Timestamp,
+        event_at: Option<Timestamp>,
+    ) -> Looked {
+        let Inspected { mut container, exit_code, auto_remove, hidden } = inspected;
+        let id = container.id;
+        let before = self.of(&id).map(|known| &known.container);
+        let same_status = before.filter(|before| before.status == container.status);
+        let kept_since = same_status.and_then(|before| before.status_since);
+        container.status_since = since(&container).or(kept_since).or(event_at).or(Some(now));
+        container.observed_at = Some(now);
+        container.as_of = as_of.tick;
+        container.stamp = Stamp { epoch: as_of.epoch, seq: 0 };
+        container.stop_cause = self.cause(&container, exit_code, auto_remove);
+        if let (Some(cause), Some(finished_at)) = (container.stop_cause, container.finished_at) {
+            let told = Told { finished_at, cause };
+            // A start that failed is no end, and shows by itself.
+            if cause != StopCause::StartFailed {
+                self.told_changed |= self.told.insert(id, told) != Some(told);
+            }
+        }
+        let published = self.published(&id);
+        let changed = published.is_none_or(|published| !fields::differences(published, &container).is_empty());
+        self.former.remove(&id);
+        self.known.insert(id, Known { container: container.clone(), auto_remove, hidden });
+        Looked { container, changed }
+    }
+
+    /// A container is gone. `None` where that was said in this epoch.
+    pub(crate) fn gone(&mut self, id: ContainerId, how: &Gone, as_of: AsOf, now: Timestamp) -> Option<Container> {
+        if self.removed.contains(&id) {
+            return None;
+        }
+        let ending = self.endings.remove(&id).unwrap_or_default();
+        let known = self.known.remove(&id).or_else(|| self.former.remove(&id));
+        let mut container = match known {
+            Some(Known { container, auto_remove, .. }) => {
+                let cause = cause_of_removal(&container, &ending, auto_remove, how);
+                let mut removed = container.into_removed();
+                removed.stop_cause = cause;
+                removed
+            }
+            None => {
+                let mut unheard = Container::unheard_of(id, self.node.clone(), as_of);
+                if let Gone::Destroyed { name, image, .. } = how {
+                    (unheard.name, unheard.image) = (name.clone(), image.clone());
+                    unheard.bound();
+                }
+                unheard
+            }
+        };
+        let at = match how {
+            Gone::Destroyed { at, .. } => *at,
+            Gone::Missing => None,
+        };
+        container.status_since = at.or(Some(now));
+        container.observed_at = Some(now);
+        container.as_of = as_of.tick;
+        container.stamp = Stamp { epoch: as_of.epoch, seq: 0 };
+        self.told_changed |= self.told.remove(&id).is_some();
+        self.removed.push_back(id);
+        if self.removed.len() > REMOVED_MAX {
+            self.removed.pop_front();
+        }
+        Some(container)
+    }
+
+    /// The state of that freshness was given a stamp.
+    pub(crate) fn stamped(&mut self, id: &ContainerId, as_of: u64, stamp: Stamp) {
+        if let Some(known) = self.known.get_mut(id)
+            && known.container.as_of == as_of
+        {
+            known.container.stamp = stamp;
+        }
+    }
+
+    /// What was said of ends, if that changed since it was last asked.
+    pub(crate) fn take_told(&mut self) -> Option<BTreeMap<ContainerId, Told>> {
+        std::mem::take(&mut self.told_changed).then(|| self.told.clone())
+    }
+
+    /// What was taken could not be kept: it is to be taken again.
+    pub(crate) fn untake_told(&mut self) {
+        self.told_changed = true;
+    }
+
+    fn of(&self, id: &ContainerId) -> Option<&Known> {
+        self.known.get(id).or_else(|| self.former.get(id))
+    }
+
+    fn cause(&self, container: &Container, exit_code: Option<i32>, auto_remove: bool) -> Option<StopCause> {
+        let silent = Ending::default();
+        let ending = self.endings.get(&container.id).unwrap_or(&silent);
+        let finished_at = container.finished_at;
+        let told = self.told.get(&container.id).filter(|told| Some(told.finished_at) == finished_at);
+        let unseen = match (self.restarted_since, finished_at) {
+            (Some(restarted), Some(finished)) => finished > restarted,
+            (None, _) | (_, None) => false,
+        };
+        ending.cause(&Shown {
+            status: container.status,
+            exit_code,
+            error: container.error.is_some(),
+            oom_killed: container.oom_killed,
+            finished_at,
+            unseen,
+            auto_remove,
+            told: told.map(|told| told.cause),
+        })
+    }
+}
+
+fn cause_of_removal(was: &Container, ending: &Ending, auto_remove: bool, how: &Gone) -> Option<StopCause> {
+    let ended_unseen = was.status.is_alive() || was.status == Status::Removing && was.finished_at.is_none();
+    match how {
+        Gone::Missing if was.status.is_alive() && !ending.has_died() => Some(StopCause::Vanished),
+        Gone::Destroyed { .. } | Gone::Missing if was.status.is_alive() => Some(ending.cause_of_removal(auto_remove)),
+        // Made, never started, and removed.
+        Gone::Destroyed { .. } | Gone::Missing if ended_unseen => None,
+        Gone::Destroyed { .. } | Gone::Missing => was.stop_cause,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::labels::LabelPolicy;
+    use crate::engine::state;
+
+    fn view() -> View {
+        View::new("n".parse().unwrap(), BTreeMap::new())
+    }
+
+    fn exited() -> Inspected {
+        let inspect = serde_json::from_str(include_str!("engine/recorded/exited.json")).unwrap();
+        state::read(&inspect, &"n".parse().unwrap(), &LabelPolicy::default()).unwrap()
+    }
+
+    fn running() -> Inspected {
+        let mut inspected = exited();
+        inspected.container.status = Status::Running;
+        (inspected.container.exit_code, inspected.container.finished_at) = (None, None);
+        inspected
+    }
+
+    fn event(action: &str, number: Option<u32>) -> EngineEvent {
+        EngineEvent {
+            action: action.into(),
+            time: None,
+            signal: number,
+            exit_code: None,
+            exec_duration_seconds: None,
+            replayed: false,
+        }
+    }
+
+    fn at(tick: u64) -> AsOf {
+        AsOf { epoch: 1, tick }
+    }
+
+    const NOW: Timestamp = Timestamp(7);
+
+    #[test]
+    fn better_evidence_changes_what_was_said_of_an_end() {
+        let mut view = view();
+        let id = exited().container.id;
+        assert_eq!(view.found(exited(), at(1), NOW, None).container.stop_cause, Some(StopCause::Crashed));
+        assert!(!view.found(exited(), at(2), NOW, None).changed);
+        view.hear(id, &event("stop", None));
+        let looked = view.found(exited(), at(3), NOW, None);
+        assert_eq!((looked.container.stop_cause, looked.changed), (Some(StopCause::Stopped), true));
+        let told = view.take_told().unwrap();
+        assert_eq!(told[&id].cause, StopCause::Stopped);
+        assert!(view.take_told().is_none());
+        let mut next_life = View::new("n".parse().unwrap(), told);
+        assert_eq!(next_life.found(exited(), at(1), NOW, None).container.stop_cause, Some(StopCause::Stopped));
+    }
+
+    #[test]
+    fn a_new_epoch_publishes_everything_again() {
+        let mut view = view();
+        view.found(exited(), at(1), NOW, None);
+        view.begin();
+        assert_eq!(view.containers().count(), 0);
+        assert!(view.found(exited(), at(2), NOW, None).changed);
+    }
+
+    #[test]
+    fn a_removal_is_told_once_with_its_cause() {
+        let destroyed = || Gone::Destroyed { name: "x".into(), image: "y".into(), at: Some(Timestamp(5)) };
+        let id = exited().container.id;
+        let removed = |heard: &[EngineEvent], inspected, how| {
+            let mut view = view();
+            view.found(inspected, at(1), NOW, None);
+            heard.iter().for_each(|event| view.hear(id, event));
+            let removed = view.gone(id, &how, at(2), NOW).unwrap();
+            assert!(view.gone(id, &Gone::Missing, at(3), NOW).is_none());
+            assert_eq!((removed.status, removed.as_of), (Status::Removed, 2));
+            removed.stop_cause
+        };
+        assert_eq!(removed(&[], exited(), destroyed()), Some(StopCause::Crashed));
+        assert_eq!(removed(&[], running(), destroyed()), Some(StopCause::Removed));
+        assert_eq!(removed(&[], running(), Gone::Missing), Some(StopCause::Vanished));
+        let forced = [event("kill", Some(9)), event("die", None)];
+        assert_eq!(removed(&forced, running(), destroyed()), Some(StopCause::Removed));
+    }
+
+    #[test]
+    fn a_removal_of_what_was_never_seen_bears_the_events_name() {
+        let how = Gone::Destroyed { name: "x".into(), image: "y".into(), at: None };
+        let removed = view().gone([1; 32].into(), &how, at(2), NOW).unwrap();
+        assert_eq!((removed.name.as_str(), removed.status_since), ("x", Some(NOW)));
+    }
+
+    #[test]
+    fn an_end_during_a_restart_of_the_engine_was_seen_by_nobody() {
+        let mut view = view();
+        view.restarted(Timestamp(0));
+        assert_eq!(view.found(exited(), at(1), NOW, None).container.stop_cause, Some(StopCause::DaemonRestart));
+    }
+}
