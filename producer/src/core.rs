@@ -21,7 +21,7 @@ use crate::engine::state::{Hidden, Inspected};
 use crate::kept::Kept;
 use crate::queue::Queue;
 use crate::ticks::{Tick, Ticks};
-use crate::view::{Gone, Told, View};
+use crate::view::{Gone, Told, View, When};
 use crate::window::Window;
 
 /// Who this producer is.
@@ -238,11 +238,12 @@ impl Core {
             }
             return false;
         }
-        let event_at = event.as_ref().and_then(|event| event.time);
+        let when = When { now: service::clock::now(), event_at: event.as_ref().and_then(|event| event.time) };
         let as_of = AsOf { epoch: tick.epoch, tick: tick.number };
-        let looked = state.view.found(inspected, as_of, service::clock::now(), event_at);
+        let always = always || event.is_some();
+        let looked = state.view.found(inspected, as_of, when, always);
         let news = looked.changed && event.is_none();
-        if looked.changed || always || event.is_some() {
+        if looked.changed || always {
             let observed = Observed::Container(Box::new(looked.container));
             self.push(&mut state, Draft { cause, event, observed }, Some(tick.number));
         } else {

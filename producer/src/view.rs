@@ -32,6 +32,15 @@ pub(crate) enum Gone {
     Missing,
 }
 
+/// When a look was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct When {
+    /// The producer's clock.
+    pub(crate) now: Timestamp,
+    /// The engine's clock at the event that led to the look.
+    pub(crate) event_at: Option<Timestamp>,
+}
+
 /// What a look made of the view.
 #[derive(Clone, Debug)]
 pub(crate) struct Looked {
@@ -117,14 +126,9 @@ impl View {
         self.known.values().map(|known| &known.container)
     }
 
-    /// A look found a container.
-    pub(crate) fn found(
-        &mut self,
-        inspected: Inspected,
-        as_of: AsOf,
-        now: Timestamp,
-        event_at: Option<Timestamp>,
-    ) -> Looked {
+    /// A look found a container. It is published if it differs from what was, and `always`.
+    pub(crate) fn found(&mut self, inspected: Inspected, as_of: AsOf, when: When, always: bool) -> Looked {
+        let When { now, event_at } = when;
         let Inspected { mut container, exit_code, auto_remove, hidden } = inspected;
         let id = container.id;
         let before = self.of(&id).map(|known| &known.container);
@@ -144,8 +148,11 @@ impl View {
         }
         let published = self.published(&id);
         let changed = published.is_none_or(|published| !fields::differences(published, &container).is_empty());
-        self.former.remove(&id);
-        self.known.insert(id, Known { container: container.clone(), auto_remove, hidden });
+        // What is known is what was published: its stamp and freshness are those that others see.
+        if changed || always {
+            self.former.remove(&id);
+            self.known.insert(id, Known { container: container.clone(), auto_remove, hidden });
+        }
         Looked { container, changed }
     }
 
@@ -281,31 +288,31 @@ mod tests {
         AsOf { epoch: 1, tick }
     }
 
-    const NOW: Timestamp = Timestamp(7);
+    const NOW: When = When { now: Timestamp(7), event_at: None };
 
     #[test]
     fn better_evidence_changes_what_was_said_of_an_end() {
         let mut view = view();
         let id = exited().container.id;
-        assert_eq!(view.found(exited(), at(1), NOW, None).container.stop_cause, Some(StopCause::Crashed));
-        assert!(!view.found(exited(), at(2), NOW, None).changed);
+        assert_eq!(view.found(exited(), at(1), NOW, false).container.stop_cause, Some(StopCause::Crashed));
+        assert!(!view.found(exited(), at(2), NOW, false).changed);
         view.hear(id, &event("stop", None));
-        let looked = view.found(exited(), at(3), NOW, None);
+        let looked = view.found(exited(), at(3), NOW, false);
         assert_eq!((looked.container.stop_cause, looked.changed), (Some(StopCause::Stopped), true));
         let told = view.take_told().unwrap();
         assert_eq!(told[&id].cause, StopCause::Stopped);
         assert!(view.take_told().is_none());
         let mut next_life = View::new("n".parse().unwrap(), told);
-        assert_eq!(next_life.found(exited(), at(1), NOW, None).container.stop_cause, Some(StopCause::Stopped));
+        assert_eq!(next_life.found(exited(), at(1), NOW, false).container.stop_cause, Some(StopCause::Stopped));
     }
 
     #[test]
     fn a_new_epoch_publishes_everything_again() {
         let mut view = view();
-        view.found(exited(), at(1), NOW, None);
+        view.found(exited(), at(1), NOW, false);
         view.begin();
         assert_eq!(view.containers().count(), 0);
-        assert!(view.found(exited(), at(2), NOW, None).changed);
+        assert!(view.found(exited(), at(2), NOW, false).changed);
     }
 
     #[test]
@@ -314,10 +321,10 @@ mod tests {
         let id = exited().container.id;
         let removed = |heard: &[EngineEvent], inspected, how| {
             let mut view = view();
-            view.found(inspected, at(1), NOW, None);
+            view.found(inspected, at(1), NOW, false);
             heard.iter().for_each(|event| view.hear(id, event));
-            let removed = view.gone(id, &how, at(2), NOW).unwrap();
-            assert!(view.gone(id, &Gone::Missing, at(3), NOW).is_none());
+            let removed = view.gone(id, &how, at(2), NOW.now).unwrap();
+            assert!(view.gone(id, &Gone::Missing, at(3), NOW.now).is_none());
             assert_eq!((removed.status, removed.as_of), (Status::Removed, 2));
             removed.stop_cause
         };
@@ -331,14 +338,14 @@ mod tests {
     #[test]
     fn a_removal_of_what_was_never_seen_bears_the_events_name() {
         let how = Gone::Destroyed { name: "x".into(), image: "y".into(), at: None };
-        let removed = view().gone([1; 32].into(), &how, at(2), NOW).unwrap();
-        assert_eq!((removed.name.as_str(), removed.status_since), ("x", Some(NOW)));
+        let removed = view().gone([1; 32].into(), &how, at(2), NOW.now).unwrap();
+        assert_eq!((removed.name.as_str(), removed.status_since), ("x", Some(NOW.now)));
     }
 
     #[test]
     fn an_end_during_a_restart_of_the_engine_was_seen_by_nobody() {
         let mut view = view();
         view.restarted(Timestamp(0));
-        assert_eq!(view.found(exited(), at(1), NOW, None).container.stop_cause, Some(StopCause::DaemonRestart));
+        assert_eq!(view.found(exited(), at(1), NOW, false).container.stop_cause, Some(StopCause::DaemonRestart));
     }
 }

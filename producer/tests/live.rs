@@ -1,0 +1,576 @@
+//! A producer beside a real engine and a real NATS server; no other role.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use domain::names::Request;
+use domain::node::{Heartbeat, NodeClaim};
+use domain::rpc::{
+    LogsRequest, LogsResponse, ReplayRequest, ReplayResponse, ReplayStatus, ResyncRequest, ResyncResponse,
+    SnapshotRequest, SnapshotResponse,
+};
+use domain::wire::Wire;
+use domain::{Batch, Cause, Container, ContainerId, Observation, Observed, Prefix, Stamp, Status, StopCause};
+use futures::StreamExt;
+use producer::{Config, Limits};
+
+const IMAGE: &str = "deckwatch-producer-test:1";
+const WAIT_MAX: Duration = Duration::from_secs(20);
+
+fn tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools")
+}
+
+fn docker(arguments: &[&str]) -> Output {
+    Command::new("docker").args(arguments).output().expect("the docker command")
+}
+
+fn docker_line(arguments: &[&str]) -> String {
+    let output = docker(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn make_image() {
+    if docker(&["image", "inspect", IMAGE]).status.success() {
+        return;
+    }
+    let tar = tempfile::NamedTempFile::new().expect("a file");
+    let root = tools().join("busybox");
+    let made = Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(tar.path()).arg(".").status();
+    assert!(made.expect("tar").success());
+    docker_line(&["import", tar.path().to_str().expect("a path"), IMAGE]);
+}
+
+/// A NATS server with the streams that a sequencer would make.
+struct Nats {
+    child: Child,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Nats {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let port = port.expect("a free port").port();
+        let child = Self::spawn(folder.path(), port);
+        let nats = Self { child, url: format!("nats://127.0.0.1:{port}"), folder };
+        nats.client().await;
+        nats
+    }
+
+    fn spawn(folder: &Path, port: u16) -> Child {
+        let server = tools().join("bin/nats-server");
+        let port = port.to_string();
+        let log = std::fs::File::create(folder.join("log")).expect("a log");
+        Command::new(server)
+            .args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"])
+            .arg(folder)
+            .stderr(log)
+            .spawn()
+            .expect("nats-server in the tools folder")
+    }
+
+    async fn restart_after(&mut self, pause: Duration) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ran");
+        tokio::time::sleep(pause).await;
+        let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        self.child = Self::spawn(self.folder.path(), port);
+    }
+
+    async fn client(&self) -> async_nats::Client {
+        let began = Instant::now();
+        loop {
+            match async_nats::connect(&self.url).await {
+                Ok(client) => return client,
+                Err(error) => assert!(began.elapsed() < WAIT_MAX, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn make_streams(&self) {
+        let client = self.client().await;
+        let raw = r#"{"name":"DECKWATCH_RAW","subjects":["deckwatch.raw.*"],"discard":"new","max_bytes":1000000000,
+            "subject_transform":{"src":"deckwatch.raw.*","dest":"deckwatch.raw.{{partition(1,1)}}.{{wildcard(1)}}"},
+            "metadata":{"deckwatch.partitions":"1"}}"#;
+        let nodes = r#"{"name":"KV_DECKWATCH_NODES","subjects":["$KV.DECKWATCH_NODES.>"],"max_msgs_per_subject":1,
+            "allow_direct":true}"#;
+        let state = r#"{"name":"DECKWATCH_STATE_0","subjects":["deckwatch.state.0.>"],"allow_direct":true}"#;
+        for (name, config) in [("DECKWATCH_RAW", raw), ("KV_DECKWATCH_NODES", nodes), ("DECKWATCH_STATE_0", state)] {
+            let answer =
+                client.request(format!("$JS.API.STREAM.CREATE.{name}"), config.into()).await.expect("JetStream");
+            let answer = String::from_utf8_lossy(&answer.payload).into_owned();
+            assert!(!answer.contains("\"error\""), "{answer}");
+        }
+    }
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+type Log = Arc<Mutex<BTreeMap<Stamp, Observation>>>;
+
+/// A producer under test, and all that it publishes.
+struct World {
+    nats: Nats,
+    client: async_nats::Client,
+    data: tempfile::TempDir,
+    node: String,
+    log: Log,
+    beats: Arc<Mutex<Vec<Heartbeat>>>,
+}
+
+struct Running {
+    context: service::Context,
+    task: tokio::task::JoinHandle<Result<(), service::Failure>>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.context.stop.trigger();
+        self.task.await.expect("no panic").expect("a clean end");
+    }
+}
+
+impl World {
+    async fn new() -> Self {
+        static NODES: AtomicU32 = AtomicU32::new(0);
+        make_image();
+        tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer().try_init().ok();
+        let nats = Nats::start().await;
+        let client = nats.client().await;
+        let node = format!("pt{}-{}", std::process::id(), NODES.fetch_add(1, Ordering::Relaxed));
+        let log = Log::default();
+        let beats: Arc<Mutex<Vec<Heartbeat>>> = Arc::default();
+        let mut raw = client.subscribe("deckwatch.raw.*").await.expect("a subscription");
+        let mut beat = client.subscribe("deckwatch.beat.*").await.expect("a subscription");
+        let (seen, heard) = (Arc::clone(&log), Arc::clone(&beats));
+        tokio::spawn(async move {
+            while let Some(message) = raw.next().await {
+                let batch = Batch::decode(&message.payload).expect("a batch");
+                let mut seen = seen.lock().expect("no panic");
+                for (stamp, observation) in batch.stamped() {
+                    let before = seen.insert(stamp, observation.clone());
+                    assert!(before.is_none_or(|before| before == observation), "{stamp} has two contents");
+                }
+            }
+        });
+        tokio::spawn(async move {
+            while let Some(message) = beat.next().await {
+                heard.lock().expect("no panic").push(Heartbeat::decode(&message.payload).expect("a heartbeat"));
+            }
+        });
+        client.flush().await.expect("a connection");
+        Self { nats, client, data: tempfile::tempdir().expect("a folder"), node, log, beats }
+    }
+
+    fn config(&self) -> Config {
+        Config {
+            node: Some(self.node.parse().expect("a name")),
+            engine: None,
+            nats: service::nats::Settings::at(self.nats.url.parse().expect("an address")),
+            prefix: Prefix::default(),
+            heartbeat: Duration::from_millis(500),
+            restate: Duration::from_secs(3600),
+            data_dir: self.data.path().to_owned(),
+            stand_in: false,
+            labels: Default::default(),
+            limits: Limits::default(),
+        }
+    }
+
+    fn start(&self, config: Config) -> Running {
+        let context = service::Context::default();
+        let task = tokio::spawn(producer::run(config, context.clone()));
+        Running { context, task }
+    }
+
+    async fn started(&self) -> Running {
+        let running = self.start(self.config());
+        self.listed(1).await;
+        running
+    }
+
+    /// All observations so far, after checking that the stamps of each epoch are 1, 2, 3…
+    fn observations(&self) -> Vec<(Stamp, Observation)> {
+        let log = self.log.lock().expect("no panic");
+        log.iter().map(|(stamp, observation)| (*stamp, observation.clone())).collect()
+    }
+
+    async fn until<T>(&self, what: &str, mut found: impl FnMut(&[(Stamp, Observation)]) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = found(&self.observations()) {
+                return found;
+            }
+            let all = || self.observations().iter().map(say).collect::<Vec<_>>().join("\n");
+            assert!(began.elapsed() < WAIT_MAX, "{what} did not come; what came:\n{}", all());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn listed(&self, epoch: u64) {
+        self.until("a statement", |all| {
+            let ends = |(stamp, o): &(Stamp, Observation)| {
+                stamp.epoch == epoch && matches!(&o.observed, Observed::Listed(listed) if listed.complete)
+            };
+            all.iter().any(ends).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for a state of the container that fits.
+    async fn state(&self, id: &str, what: &str, fits: impl Fn(&Container) -> bool) -> (Observation, Container) {
+        let id: ContainerId = id.parse().expect("an id");
+        self.until(what, |all| {
+            all.iter().find_map(|(_, o)| match &o.observed {
+                Observed::Container(c) | Observed::Removed(c) if c.id == id && fits(c) => {
+                    Some((o.clone(), (**c).clone()))
+                }
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    async fn ask<Q: Wire, A: Wire>(&self, request: Request, question: &Q) -> A {
+        let subject = Prefix::default().rpc(&self.node.parse().expect("a name"), request);
+        let answer = self.client.request(subject, question.encode().into()).await.expect("an answer");
+        assert!(answer.headers.is_none(), "{:?}", answer.headers);
+        A::decode(&answer.payload).expect("a readable answer")
+    }
+
+    /// What was published of one container.
+    fn story(&self, id: &ContainerId) -> String {
+        let all = self.observations();
+        let of_it = all.iter().filter(|(_, o)| match &o.observed {
+            Observed::Event(of) => of == id,
+            Observed::Container(c) | Observed::Removed(c) => c.id == *id,
+            _ => false,
+        });
+        of_it.map(say).collect::<Vec<_>>().join("\n")
+    }
+
+    fn check_stamps(&self) {
+        let mut next = BTreeMap::new();
+        for (stamp, observation) in self.observations() {
+            let next = next.entry(stamp.epoch).or_insert(1);
+            assert_eq!(stamp.seq, *next, "a hole in epoch {}", stamp.epoch);
+            assert_eq!(matches!(observation.observed, Observed::Hello(_)), stamp.seq == 1);
+            *next += 1;
+        }
+    }
+}
+
+fn say((stamp, observation): &(Stamp, Observation)) -> String {
+    let event = observation.event.as_ref().map_or("", |event| &event.action);
+    let what = match &observation.observed {
+        Observed::Container(c) => format!("{:?} {} {:?} {:?}", c.id, c.status, c.exit_code, c.stop_cause),
+        Observed::Removed(c) => format!("{:?} removed {:?}", c.id, c.stop_cause),
+        other => format!("{other:?}").chars().take(150).collect(),
+    };
+    format!("{stamp} {} {event} {what}", observation.cause)
+}
+
+/// A container of the test's own, removed at its end.
+struct Made(String);
+
+impl Made {
+    fn run(arguments: &[&str]) -> Self {
+        Self(docker_line(&[&["run", "-d"], arguments].concat()))
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        docker(&["rm", "-f", &self.0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_failed_is_told_within_a_second() {
+    let world = World::new().await;
+    world.nats.make_streams().await;
+    let running = world.started().await;
+    let created = docker_line(&["create", IMAGE, "foo"]);
+    let made = Made(created.clone());
+    let began = Instant::now();
+    assert!(!docker(&["start", &created]).status.success());
+    let failed = Instant::now();
+    let (_, state) = world.state(&created, "start_failed", |c| c.status == Status::StartFailed).await;
+    eprintln!("told {:?} after the engine's answer, {:?} after the command", failed.elapsed(), began.elapsed());
+    assert_eq!((state.exit_code, state.stop_cause), (Some(127), Some(StopCause::StartFailed)));
+    assert!(state.error.is_some_and(|error| error.contains("executable file not found")));
+    drop(made);
+    let (_, removed) = world.state(&created, "its removal", |c| c.status == Status::Removed).await;
+    assert_eq!(removed.stop_cause, Some(StopCause::StartFailed));
+    world.check_stamps();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_are_told_apart() {
+    let world = World::new().await;
+    world.nats.make_streams().await;
+    let running = world.started().await;
+    let ended = |c: &Container| c.status == Status::Exited;
+    let sh = |script| Made::run(&[IMAGE, "/bin/busybox", "sh", "-c", script]);
+
+    let three = sh("exit 3");
+    let (_, state) = world.state(&three.0, "exit 3", ended).await;
+    assert_eq!((state.exit_code, state.stop_cause), (Some(3), Some(StopCause::Crashed)));
+    let zero = sh("exit 0");
+    assert_eq!(world.state(&zero.0, "exit 0", ended).await.1.stop_cause, Some(StopCause::Completed));
+
+    let deaf = sh("trap '' TERM; while :; do sleep 0.1; done");
+    docker_line(&["stop", "-t", "1", &deaf.0]);
+    let (_, state) = world.state(&deaf.0, "a forced stop", ended).await;
+    assert_eq!((state.exit_code, state.stop_cause), (Some(137), Some(StopCause::Killed)));
+
+    let kind = sh("trap 'exit 0' TERM; while :; do sleep 0.1; done");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    docker_line(&["stop", &kind.0]);
+    world.state(&kind.0, "a stop", |c| c.stop_cause == Some(StopCause::Stopped)).await;
+
+    let killed = sh("sleep 100");
+    docker_line(&["kill", &killed.0]);
+    assert_eq!(world.state(&killed.0, "a kill", ended).await.1.stop_cause, Some(StopCause::Killed));
+
+    let forced = sh("sleep 100");
+    docker_line(&["rm", "-f", &forced.0]);
+    let removed = world.state(&forced.0, "a forced removal", |c| c.status == Status::Removed).await.1;
+    assert_eq!(removed.stop_cause, Some(StopCause::Removed));
+
+    let gone = Made::run(&["--rm", IMAGE, "/bin/busybox", "sh", "-c", "exit 3"]);
+    let removed = world.state(&gone.0, "its own removal", |c| c.status == Status::Removed).await.1;
+    assert_eq!(removed.stop_cause, Some(StopCause::Crashed));
+
+    let paused = sh("sleep 100");
+    docker_line(&["pause", &paused.0]);
+    world.state(&paused.0, "a pause", |c| c.status == Status::Paused).await;
+    docker_line(&["unpause", &paused.0]);
+    docker_line(&["rename", &paused.0, &format!("{}-renamed", world.node)]);
+    world.state(&paused.0, "a new name", |c| c.name.ends_with("-renamed") && c.status == Status::Running).await;
+
+    // Spoofed by a label of the attribute's name.
+    let label = Made::run(&["--label", "exitCode=77", IMAGE, "/bin/busybox", "sh", "-c", "exit 3"]);
+    let id: ContainerId = label.0.parse().expect("an id");
+    let died = world
+        .until("a death", |all| {
+            all.iter().find_map(|(_, o)| match &o.observed {
+                Observed::Event(of) if *of == id => o.event.clone().filter(|event| event.action == "die"),
+                Observed::Container(c) if c.id == id => o.event.clone().filter(|event| event.action == "die"),
+                _ => None,
+            })
+        })
+        .await;
+    assert_eq!(died.exit_code, Some(3));
+    world.check_stamps();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_four_requests_are_answered() {
+    let world = World::new().await;
+    world.nats.make_streams().await;
+    let made = Made::run(&[IMAGE, "/bin/busybox", "sh", "-c", "echo one; echo two >&2; sleep 100"]);
+    let running = world.started().await;
+    let id: ContainerId = made.0.parse().expect("an id");
+
+    let snapshot: SnapshotResponse =
+        world.ask(Request::Snapshot, &SnapshotRequest { page_size: 1, ..SnapshotRequest::default() }).await;
+    assert_eq!((snapshot.same, snapshot.containers.len(), snapshot.responder.epoch), (false, 1, 1));
+    let mut all = snapshot.containers.clone();
+    let mut token = snapshot.next_page_token.clone();
+    while !token.is_empty() {
+        let next = SnapshotRequest { page_token: token, ..SnapshotRequest::default() };
+        let page: SnapshotResponse = world.ask(Request::Snapshot, &next).await;
+        all.extend(page.containers);
+        token = page.next_page_token;
+    }
+    assert!(all.iter().any(|c| c.id == id && c.status == Status::Running && c.stamp.seq > 0));
+    assert_eq!(domain::digest::of(&all), snapshot.digest);
+
+    let resync = ResyncRequest { container_ids: vec![id], ..ResyncRequest::default() };
+    let _: ResyncResponse = world.ask(Request::Resync, &resync).await;
+    world
+        .until("a look that was asked for", |all| {
+            all.iter()
+                .find(|(_, o)| o.cause == Cause::Resync && matches!(&o.observed, Observed::Container(c) if c.id == id))
+                .map(drop)
+        })
+        .await;
+    let statement = ResyncRequest { request_id: "me".into(), ..ResyncRequest::default() };
+    let _: ResyncResponse = world.ask(Request::Resync, &statement).await;
+    world
+        .until("a statement that was asked for", |all| {
+            all.iter().find(|(_, o)| matches!(&o.observed, Observed::Stating(ids) if ids == &["me"])).map(drop)
+        })
+        .await;
+
+    let replay = |epoch, from_seq, to_seq| ReplayRequest { epoch, from_seq, to_seq };
+    for (question, status) in [
+        (replay(0, 0, 0), ReplayStatus::Unknown),
+        (replay(1, 1, 2), ReplayStatus::Coming),
+        (replay(1, 100_000, 100_001), ReplayStatus::NotKept),
+    ] {
+        let answer: ReplayResponse = world.ask(Request::Replay, &question).await;
+        assert_eq!(answer.status, status, "{question:?}");
+    }
+
+    let logs: LogsResponse = world.ask(Request::Logs, &LogsRequest { container_id: id, lines: 10 }).await;
+    let mut lines: Vec<_> = logs.lines.iter().map(|line| String::from_utf8_lossy(&line.text).into_owned()).collect();
+    lines.sort();
+    assert_eq!(lines, ["one", "two"]);
+
+    let passed = ResyncRequest { passed_epoch: 5, ..ResyncRequest::default() };
+    let _: ResyncResponse = world.ask(Request::Resync, &passed).await;
+    world.listed(6).await;
+    world.check_stamps();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lives_follow_each_other() {
+    let world = World::new().await;
+    let first = world.start(world.config());
+    let began = Instant::now();
+    while !first.context.health.reasons().iter().any(|(_, reason)| reason.contains("waiting for a sequencer")) {
+        assert!(began.elapsed() < WAIT_MAX, "{:?}", first.context.health.reasons());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.nats.make_streams().await;
+    world.listed(1).await;
+
+    // A second one of the same node stays passive, and takes over when the first is gone.
+    let second_data = tempfile::tempdir().expect("a folder");
+    let second = world.start(Config { data_dir: second_data.path().to_owned(), ..world.config() });
+    while !second.context.health.reasons().iter().any(|(_, reason)| reason.contains("passive")) {
+        assert!(began.elapsed() < WAIT_MAX, "{:?}", second.context.health.reasons());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    first.stop().await;
+    world.listed(2).await;
+    assert_eq!(second.context.health.reasons(), []);
+    second.stop().await;
+
+    // A clean end is named by the next life.
+    let third = world.start(Config { data_dir: second_data.path().to_owned(), ..world.config() });
+    world.listed(3).await;
+    let ends = |epoch| world.observations().iter().filter(|(stamp, _)| stamp.epoch == epoch).count() as u64;
+    let hello = |epoch| {
+        let all = world.observations();
+        let (_, observation) = all.iter().find(|(stamp, _)| *stamp == Stamp { epoch, seq: 1 }).expect("a hello");
+        match &observation.observed {
+            Observed::Hello(hello) => hello.previous,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(hello(3).map(|life| (life.epoch, life.last_seq)), Some((2, Some(ends(2)))));
+
+    // Its key gone, it claims anew.
+    world.client.request("$JS.API.STREAM.PURGE.KV_DECKWATCH_NODES", "".into()).await.expect("JetStream");
+    world.listed(4).await;
+    assert_eq!(hello(4).map(|life| (life.epoch, life.last_seq)), Some((3, Some(ends(3)))));
+    let beats = world.beats.lock().expect("no panic").clone();
+    assert!(beats.iter().any(|beat| beat.epoch == 3 && beat.acknowledged_seq == beat.last_seq));
+    world.check_stamps();
+    third.stop().await;
+
+    // Another engine holds the name.
+    let key = format!("$KV.DECKWATCH_NODES.{}", world.node);
+    let claim = NodeClaim { epoch: 9, engine_id: "another".into(), instance: domain::Instance(1), stand_in: false };
+    world.client.request(key, claim.encode().into()).await.expect("JetStream");
+    let failure = producer::run(world.config(), service::Context::default()).await.unwrap_err().to_string();
+    assert!(failure.contains("another") && failure.contains("deckwatch forget"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_while_nats_is_away() {
+    let mut world = World::new().await;
+    world.nats.make_streams().await;
+    let running = world.started().await;
+    let made = Made::run(&[IMAGE, "/bin/busybox", "sh", "-c", "sleep 100"]);
+    world.state(&made.0, "a start", |c| c.status == Status::Running).await;
+    let (id, url) = (made.0.clone(), world.nats.url.clone());
+    let pause = tokio::task::spawn_blocking(move || {
+        std::thread::sleep(Duration::from_millis(500));
+        docker_line(&["pause", &id]);
+        docker_line(&["unpause", &id]);
+        docker_line(&["kill", &id]);
+    });
+    world.nats.restart_after(Duration::from_secs(3)).await;
+    pause.await.expect("no panic");
+    eprintln!("{url} is back");
+    let (_, state) = world.state(&made.0, "the end", |c| c.status == Status::Exited).await;
+    assert_eq!(state.stop_cause, Some(StopCause::Killed));
+    let id: ContainerId = made.0.parse().expect("an id");
+    let actions: Vec<String> = world
+        .observations()
+        .iter()
+        .filter(|(_, o)| match &o.observed {
+            Observed::Event(of) => *of == id,
+            Observed::Container(c) => c.id == id,
+            _ => false,
+        })
+        .filter_map(|(_, o)| Some(o.event.as_ref()?.action.clone()))
+        .collect();
+    assert_eq!(actions, ["create", "start", "pause", "unpause", "kill", "die"]);
+    world.check_stamps();
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_are_sent_together() {
+    let world = World::new().await;
+    world.nats.make_streams().await;
+    let running = world.started().await;
+    let runs: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(|| {
+                for _ in 0..8 {
+                    docker_line(&[
+                        "run",
+                        "--rm",
+                        "--network",
+                        "none",
+                        "--label",
+                        "deckwatch.churn=1",
+                        IMAGE,
+                        "/bin/busybox",
+                        "true",
+                    ]);
+                }
+            })
+        })
+        .collect();
+    for run in runs {
+        tokio::task::spawn_blocking(move || run.join().expect("no panic")).await.expect("no panic");
+    }
+    let removed = world
+        .until("32 removals", |all| {
+            let removed = all.iter().filter_map(|(_, o)| match &o.observed {
+                Observed::Removed(c) if c.labels.contains_key("deckwatch.churn") => Some(c.clone()),
+                _ => None,
+            });
+            let removed: Vec<_> = removed.collect();
+            (removed.len() >= 32).then_some(removed)
+        })
+        .await;
+    for container in removed {
+        assert_eq!(container.stop_cause, Some(StopCause::Completed), "{}", world.story(&container.id));
+    }
+    world.check_stamps();
+    running.stop().await;
+}
