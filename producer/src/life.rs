@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::connection::State;
+use bytes::Bytes;
 use domain::node::NodeClaim;
 use domain::wire::Wire;
 use domain::{Cause, ContainerId, Status};
@@ -13,6 +14,7 @@ use service::{Context, Failure, Stop};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::ask::{Answer, ask};
 use crate::config::Config;
 use crate::core::Core;
 use crate::engine::connect::Connection;
@@ -26,6 +28,11 @@ use crate::{beat, watcher};
 
 /// How often it is tried to serve requests while the connection is bad.
 const SERVE_WAIT: Duration = Duration::from_millis(500);
+
+/// After that time a key that looks lost is looked at again.
+const DOUBT_WAIT: Duration = Duration::from_millis(300);
+/// How long JetStream may take to tell of a bucket.
+const BUCKET_WAIT: Duration = Duration::from_secs(3);
 
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +173,7 @@ impl Producer {
         if !watching.tasks.is_empty() {
             return;
         }
+        self.context.health.unready("engine", "the engine's containers are not listed yet");
         watching.stop = Stop::new();
         let watcher = Watcher {
             core: Arc::clone(&self.core),
@@ -206,10 +214,10 @@ impl Producer {
             bytes_max: self.bytes_max(),
             passed,
         });
-        let service = loop {
+        let (service, mut listening) = loop {
             let endpoints = life.child();
             match desk.open(&endpoints).await {
-                Ok(service) => break service,
+                Ok(open) => break open,
                 Err(error) => {
                     endpoints.trigger();
                     tracing::warn!(error, "cannot serve requests");
@@ -220,6 +228,8 @@ impl Producer {
             }
         };
         life.stopped().await;
+        // Whoever asks next is to be told at once that nobody is there.
+        while listening.join_next().await.is_some() {}
         if let Err(error) = service.stop().await {
             tracing::debug!(%error, "the service did not stop cleanly");
         }
@@ -228,8 +238,15 @@ impl Producer {
         }
     }
 
-    /// Looks at the key that fences this life; `None` while it holds.
+    /// Looks at the key that fences this life; `None` while it holds. A server that lags behind, or begins, may tell
+    /// what is not so: it is asked twice.
     async fn still_holds(&self, revision: u64) -> Option<Over> {
+        let first = self.look_at_key(revision).await?;
+        self.context.stop.sleep(DOUBT_WAIT).await;
+        self.look_at_key(revision).await.filter(|second| *second == first)
+    }
+
+    async fn look_at_key(&self, revision: u64) -> Option<Over> {
         if self.client.connection_state() != State::Connected {
             return None;
         }
@@ -239,8 +256,8 @@ impl Producer {
             entry = bucket.get(self.core.identity.node.as_str()) => entry,
         };
         match entry {
-            // A bucket that is gone is one whose key is gone.
-            Ok(None) | Err(Error::NoStream(_)) => Some(Over::KeyGone),
+            Ok(None) => Some(Over::KeyGone),
+            Err(Error::NoStream(_)) => self.is_bucket_gone().await.then_some(Over::KeyGone),
             // A server that lags behind tells what was before this life.
             Ok(Some(entry)) if entry.revision < revision && !entry.value.is_empty() => {
                 let claim = NodeClaim::decode(&entry.value).ok()?;
@@ -254,6 +271,14 @@ impl Producer {
             },
             Err(Error::Conflict | Error::Unreachable(_)) => None,
         }
+    }
+
+    /// That nobody answers for a bucket may mean that its server begins.
+    async fn is_bucket_gone(&self) -> bool {
+        let subject = format!("$JS.API.STREAM.INFO.KV_{}", self.config.prefix.nodes_bucket());
+        let Answer::Said(message) = ask(&self.client, subject, Bytes::new(), BUCKET_WAIT).await else { return false };
+        let answer: Option<serde_json::Value> = serde_json::from_slice(&message.payload).ok();
+        answer.and_then(|answer| answer.pointer("/error/code")?.as_u64()) == Some(404)
     }
 
     /// A start that fails late leaves no event and no trace in the engine's list.

@@ -403,7 +403,8 @@ async fn the_four_requests_are_answered() {
     assert_eq!(domain::digest::of(&all), snapshot.digest);
 
     let resync = ResyncRequest { container_ids: vec![id], ..ResyncRequest::default() };
-    let _: ResyncResponse = world.ask(Request::Resync, &resync).await;
+    let done: ResyncResponse = world.ask(Request::Resync, &resync).await;
+    assert_eq!((done.responder.epoch, done.responder.stand_in), (1, false));
     world
         .until("a look that was asked for", |all| {
             all.iter()
@@ -412,7 +413,8 @@ async fn the_four_requests_are_answered() {
         })
         .await;
     let statement = ResyncRequest { request_id: "me".into(), ..ResyncRequest::default() };
-    let _: ResyncResponse = world.ask(Request::Resync, &statement).await;
+    let done: ResyncResponse = world.ask(Request::Resync, &statement).await;
+    assert_eq!(done.responder.epoch, 1);
     world
         .until("a statement that was asked for", |all| {
             all.iter().find(|(_, o)| matches!(&o.observed, Observed::Stating(ids) if ids == &["me"])).map(drop)
@@ -435,7 +437,8 @@ async fn the_four_requests_are_answered() {
     assert_eq!(lines, ["one", "two"]);
 
     let passed = ResyncRequest { passed_epoch: 5, ..ResyncRequest::default() };
-    let _: ResyncResponse = world.ask(Request::Resync, &passed).await;
+    let done: ResyncResponse = world.ask(Request::Resync, &passed).await;
+    assert_eq!(done.responder.epoch, 1);
     world.listed(6).await;
     world.check_stamps();
     running.stop().await;
@@ -494,6 +497,91 @@ async fn lives_follow_each_other() {
     world.client.request(key, claim.encode().into()).await.expect("JetStream");
     let failure = producer::run(world.config(), service::Context::default()).await.unwrap_err().to_string();
     assert!(failure.contains("another") && failure.contains("deckwatch forget"), "{failure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_in_gives_way() {
+    let world = World::new().await;
+    world.nats.make_streams().await;
+    let data = tempfile::tempdir().expect("a folder");
+    let stand_in = world.start(Config { stand_in: true, data_dir: data.path().to_owned(), ..world.config() });
+    world.listed(1).await;
+    let began = Instant::now();
+    let real = world.start(world.config());
+    world.listed(2).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    stand_in.task.await.expect("no panic").expect("a stand-in that is not needed ends well");
+
+    // Superseded while it was cut off, the real one claims the next epoch.
+    let key = format!("$KV.DECKWATCH_NODES.{}", world.node);
+    let held = world.client.request(format!("$JS.API.DIRECT.GET.KV_DECKWATCH_NODES.{key}"), "".into()).await;
+    let held = NodeClaim::decode(&held.expect("JetStream").payload).expect("a claim");
+    let other = NodeClaim { epoch: 3, instance: domain::Instance(1), stand_in: true, ..held };
+    world.client.request(key, other.encode().into()).await.expect("JetStream");
+    world.listed(4).await;
+    world.check_stamps();
+    real.stop().await;
+}
+
+/// Passes bytes on to the engine's socket, until cut.
+struct Proxy {
+    path: PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    fn open(path: &Path) -> Self {
+        let listener = tokio::net::UnixListener::bind(path).expect("a socket");
+        let task = tokio::spawn(async move {
+            let mut pairs = tokio::task::JoinSet::new();
+            while let Ok((mut near, _)) = listener.accept().await {
+                pairs.spawn(async move {
+                    let mut far = tokio::net::UnixStream::connect("/var/run/docker.sock").await.expect("the engine");
+                    tokio::io::copy_bidirectional(&mut near, &mut far).await.ok();
+                });
+            }
+        });
+        Self { path: path.to_owned(), task }
+    }
+
+    async fn cut(self) {
+        std::fs::remove_file(&self.path).expect("its socket");
+        self.task.abort();
+        self.task.await.ok();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_cannot_be_asked_is_blind_and_nothing_is_missed() {
+    let world = World::new().await;
+    world.nats.make_streams().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("engine.sock");
+    let proxy = Proxy::open(&socket);
+    let made = Made::run(&[IMAGE, "/bin/busybox", "sh", "-c", "sleep 100"]);
+    let engine = Some(format!("unix://{}", socket.display()));
+    let running = world.start(Config { engine, ..world.config() });
+    world.listed(1).await;
+    proxy.cut().await;
+    let blind =
+        |all: &[(Stamp, Observation)]| all.iter().filter(|(_, o)| matches!(&o.observed, Observed::Blind(_))).count();
+    world.until("blindness", |all| (blind(all) > 0).then_some(())).await;
+    assert!(running.context.health.reasons().iter().any(|(condition, _)| condition == "engine"));
+    docker_line(&["stop", "-t", "0", &made.0]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(blind(&world.observations()), 1, "said once");
+    let proxy = Proxy::open(&socket);
+    let (_, state) = world.state(&made.0, "the end", |c| c.status == Status::Exited).await;
+    assert_eq!(state.stop_cause, Some(StopCause::Killed));
+    let id: ContainerId = made.0.parse().expect("an id");
+    let story = world.story(&id);
+    assert!(story.contains(" die ") && story.contains(" stop "), "{story}");
+    let gaps = world.observations().iter().filter(|(_, o)| matches!(&o.observed, Observed::Gap(_))).count();
+    assert_eq!(gaps, 0, "the engine's memory held it all");
+    world.until("health", |_| running.context.health.reasons().is_empty().then_some(())).await;
+    world.check_stamps();
+    running.stop().await;
+    proxy.cut().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

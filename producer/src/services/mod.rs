@@ -17,6 +17,7 @@ use domain::wire::Wire;
 use futures::StreamExt;
 use service::Stop;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::core::Core;
 use crate::engine::connect::Connection;
@@ -66,8 +67,9 @@ impl Refusal {
 }
 
 impl Desk {
-    /// Starts to answer; until `stop`, the returned service must be kept, and stopped then.
-    pub(crate) async fn open(self: &Arc<Self>, stop: &Stop) -> Result<Service, String> {
+    /// Starts to answer, until `stop`; nobody listens any more when the returned tasks have ended.
+    pub(crate) async fn open(self: &Arc<Self>, stop: &Stop) -> Result<(Service, JoinSet<()>), String> {
+        let mut listening = JoinSet::new();
         let name = self.prefix.service(&self.core.identity.node);
         let service = self.client.service_builder().description("deckwatch producer");
         let service = service.start(name, env!("CARGO_PKG_VERSION")).await.map_err(|error| error.to_string())?;
@@ -77,7 +79,7 @@ impl Desk {
             let mut endpoint = builder.add(subject).await.map_err(|error| error.to_string())?;
             let (desk, stop) = (Arc::clone(self), stop.clone());
             let places = Arc::new(Semaphore::new(REQUESTS_MAX));
-            tokio::spawn(async move {
+            listening.spawn(async move {
                 loop {
                     let asked = tokio::select! {
                         () = stop.stopped() => return,
@@ -98,7 +100,7 @@ impl Desk {
                 }
             });
         }
-        Ok(service)
+        Ok((service, listening))
     }
 
     async fn answer(&self, request: Request, payload: &[u8]) -> Result<Bytes, Refusal> {
