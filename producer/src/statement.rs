@@ -100,7 +100,11 @@ impl Stater {
             retry_at = None;
             let Some(epoch) = self.core.open_epoch() else { continue };
             let Some(wanted) = self.statements.wanted().take() else { continue };
-            match self.state(epoch, &wanted).await {
+            let stated = tokio::select! {
+                () = stop.stopped() => return,
+                stated = self.state(epoch, &wanted) => stated,
+            };
+            match stated {
                 Stated::Whole => {
                     self.health.ready("engine");
                     wait = RETRY_WAIT;

@@ -10,6 +10,7 @@ use domain::{Cause, NodeName, Observed, Timestamp};
 use futures::StreamExt;
 use service::{Context, Failure, Stop};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::core::{Core, Draft};
@@ -108,11 +109,11 @@ impl Watcher {
             let since = Instant::now();
             self.core.set_engine(connection.engine.clone());
             self.core.answers();
-            let ended = self.session(&connection, is_first, &waiting, &stop).await;
+            let ended = tokio::select! {
+                () = stop.stopped() => break,
+                ended = self.session(&connection, is_first, &waiting) => ended,
+            };
             is_first = false;
-            if stop.is_stopped() {
-                break;
-            }
             tracing::info!(reason = ended, "the engine's events ended; connecting again");
             if since.elapsed() >= GOOD_AFTER {
                 wait = RECONNECT_WAIT;
@@ -132,7 +133,7 @@ impl Watcher {
     }
 
     /// One connection, until its events end; why they did.
-    async fn session(&self, connection: &Connection, is_first: bool, waiting: &Arc<Semaphore>, stop: &Stop) -> String {
+    async fn session(&self, connection: &Connection, is_first: bool, waiting: &Arc<Semaphore>) -> String {
         let cut = self.past.cut();
         let (sender, mut receiver) = mpsc::channel(self.core.limits.events_max);
         match connection.ring(cut).await {
@@ -154,15 +155,12 @@ impl Watcher {
             past: Arc::clone(&self.past),
             metrics: self.context.metrics.clone(),
         };
-        let drain = tokio::spawn(drain.run());
+        // Ends with this session, however that ends.
+        let mut draining = JoinSet::new();
+        draining.spawn(drain.run());
         self.connection.send_replace(Some(connection.clone()));
         self.statements.request(Cause::List, None);
-        loop {
-            let message = tokio::select! {
-                () = stop.stopped() => break,
-                message = receiver.recv() => message,
-            };
-            let Some(message) = message else { break };
+        while let Some(message) = receiver.recv().await {
             self.hand_on(&message, false, false, waiting).await;
             let lost = dropped.swap(0, Ordering::Relaxed);
             if lost > 0 {
@@ -171,10 +169,8 @@ impl Watcher {
                 self.statements.request(Cause::List, None);
             }
         }
-        if stop.is_stopped() {
-            drain.abort();
-        }
-        drain.await.unwrap_or_else(|_| "stopped".to_owned())
+        let ended = draining.join_next().await.and_then(Result::ok);
+        ended.unwrap_or_else(|| "the reader ended".to_owned())
     }
 
     /// Was history lost while nobody listened?
