@@ -182,6 +182,7 @@ pub enum Output<T> {
 struct Missing {
     from: u64,
     since: Millis,
+    asked: bool,
     answer: Option<Answer>,
     coming: u8,
     /// When it was given up; the gap waits until all that was stored by then is read.
@@ -195,13 +196,16 @@ pub struct Reorder<T> {
     at: Position,
     held: BTreeMap<u64, T>,
     beat: Option<Beat>,
+    /// All of this epoch up to here was stored, by a sign of life that was followed by reading all that was stored
+    /// before it.
+    proven: u64,
     missing: Option<Missing>,
 }
 
 impl<T> Reorder<T> {
     /// A node that stands there; [`Position::default`] for one that is new.
     pub fn new(limits: Limits, at: Position) -> Self {
-        Self { limits, at, held: BTreeMap::new(), beat: None, missing: None }
+        Self { limits, at, held: BTreeMap::new(), beat: None, proven: 0, missing: None }
     }
 
     /// Where it stands.
@@ -217,14 +221,26 @@ impl<T> Reorder<T> {
     /// When [`Input::Wake`] is due; none while nothing is missing.
     pub fn deadline(&self) -> Option<Millis> {
         let missing = self.missing.as_ref()?;
-        Some(missing.given_up.map_or(missing.since.saturating_add(self.limits.gap_wait), |(at, _)| at))
+        let wait_end = missing.since.saturating_add(self.limits.gap_wait);
+        Some(match (missing.given_up, missing.answer) {
+            (Some((at, _)), _) => at,
+            (None, Some(Answer::NotKept)) => missing.since,
+            (None, Some(Answer::Coming) | None) => {
+                if missing.asked {
+                    wait_end
+                } else {
+                    missing.since
+                }
+            }
+        })
     }
 
     /// A gap, or what a sign of life says, waits for this: that all is read which was stored before this moment.
     pub fn wants_read_to(&self) -> Option<Millis> {
         self.missing.and_then(|missing| missing.given_up).map(|(at, _)| at).or_else(|| {
             let beat = self.beat?;
-            let counts = !self.is_mine(&beat) || self.at.closed || beat.acknowledged >= self.at.next;
+            let tells = beat.acknowledged >= self.at.next && beat.acknowledged > self.proven;
+            let counts = !self.is_mine(&beat) || self.at.closed || tells;
             counts.then_some(beat.heard)
         })
     }
@@ -248,22 +264,26 @@ impl<T> Reorder<T> {
                 }
             }
             Input::Wake { read_to } => {
-                self.passed(read_to, out);
-                self.give_up(now, read_to, out);
+                self.believe(read_to, out);
+                self.look_for_missing(now);
+                self.pursue(now, read_to, out);
             }
         }
-        self.look_for_missing(now, None, out);
+        self.look_for_missing(now);
     }
 
     fn arrive(&mut self, stamp: Stamp, instance: u64, hello: Option<Hello>, item: T, out: &mut Vec<Output<T>>) {
-        if stamp.epoch > self.at.epoch {
+        // No stamp has the number 0: nothing could come before it.
+        if stamp.epoch > self.at.epoch && stamp.seq > 0 {
             return match hello {
                 Some(hello) => self.begin(stamp, instance, hello, item, out),
                 None => self.close_unseen(stamp, instance, item, out),
             };
         }
-        let discarded = if stamp.epoch < self.at.epoch {
+        let discarded = if stamp.epoch < self.at.epoch || stamp.epoch == 0 {
             Some(Discarded::OldEpoch)
+        } else if stamp.seq == 0 {
+            Some(Discarded::Repeated)
         } else if instance != self.at.instance {
             Some(Discarded::OtherInstance)
         } else if self.at.closed {
@@ -289,18 +309,18 @@ impl<T> Reorder<T> {
 
     /// A new epoch: what is left of the one before is delivered or lost first.
     fn begin(&mut self, stamp: Stamp, instance: u64, hello: Hello, item: T, out: &mut Vec<Output<T>>) {
-        self.empty_held(Why::EndUnknown, out);
-        if self.at.epoch == 0 {
+        let end = self.known_end(stamp.epoch, hello);
+        let why = if end.is_some() { Why::EndKnown } else { Why::EndUnknown };
+        self.empty_held(why, out);
+        if self.at.epoch > 0 {
+            match end {
+                Some(last) => self.lose(last, why, out),
+                None => self.lose_rest(why, out),
+            }
+        } else if !self.at.closed && (stamp.epoch > 1 || hello.stand_in) {
             // What an unknown node said before is not known, but for a first life, which has no before.
-            if !self.at.closed && (stamp.epoch > 1 || hello.stand_in) {
-                self.at.closed = true;
-                out.push(Output::Lost(Loss { epoch: 0, from: 1, to: None, why: Why::History }, self.at));
-            }
-        } else {
-            match self.known_end(stamp.epoch, hello) {
-                Some(last) => self.lose(last, Why::EndKnown, out),
-                None => self.lose_rest(Why::EndUnknown, out),
-            }
+            self.at.closed = true;
+            out.push(Output::Lost(Loss { epoch: 0, from: 1, to: None, why: Why::History }, self.at));
         }
         self.enter(Position { epoch: stamp.epoch, instance, next: 1, closed: false });
         self.held.insert(stamp.seq, item);
@@ -317,7 +337,8 @@ impl<T> Reorder<T> {
     /// A message of an epoch whose hello did not come before it: that epoch is closed.
     fn close_unseen(&mut self, stamp: Stamp, instance: u64, item: T, out: &mut Vec<Output<T>>) {
         self.empty_held(Why::NoHello, out);
-        let known = self.at.epoch != 0;
+        // A gap for all that came before the first hello may stand there already.
+        let known = self.at.epoch > 0 || self.at.closed;
         if known {
             self.lose_rest(Why::NoHello, out);
         }
@@ -330,6 +351,7 @@ impl<T> Reorder<T> {
 
     fn enter(&mut self, at: Position) {
         self.at = at;
+        self.proven = 0;
         self.missing = None;
     }
 
@@ -368,77 +390,71 @@ impl<T> Reorder<T> {
         beat.epoch == self.at.epoch && beat.instance == self.at.instance
     }
 
-    /// A sign of life from an epoch that is over or closed, or that was never seen to begin, once all that was stored
-    /// before it is read: its producer does not know.
-    fn passed(&mut self, read_to: Option<Millis>, out: &mut Vec<Output<T>>) {
+    /// A sign of life counts once all is read that was stored before it. It proves stamps of this epoch; from an epoch
+    /// that is over or closed, or that was never seen to begin, it tells that its producer does not know.
+    fn believe(&mut self, read_to: Option<Millis>, out: &mut Vec<Output<T>>) {
         let Some(beat) = self.beat.filter(|beat| read_to.is_some_and(|read_to| read_to > beat.heard)) else { return };
-        if self.is_mine(&beat) {
-            if self.at.closed {
-                out.push(Output::Passed(self.at.epoch));
-                self.beat = None;
-            }
+        let passed = if self.is_mine(&beat) {
+            self.proven = self.proven.max(beat.acknowledged);
+            self.at.closed.then_some(self.at.epoch)
         } else if beat.epoch <= self.at.epoch {
-            out.push(Output::Passed(self.at.epoch));
+            Some(self.at.epoch)
+        } else {
+            (beat.acknowledged > 0).then_some(beat.epoch)
+        };
+        if let Some(epoch) = passed {
+            out.push(Output::Passed(epoch));
             self.beat = None;
-        } else if beat.acknowledged > 0 {
-            out.push(Output::Passed(beat.epoch));
-            self.beat = None;
         }
     }
 
-    /// The last stamp that must be there: below one that is held, or acknowledged as a sign of life says that was
-    /// heard before `read_to`.
-    fn known_to_exist(&self, read_to: Option<Millis>) -> u64 {
-        let held = self.held.keys().next_back().map_or(0, |last| last - 1);
-        let beat = self.beat.filter(|beat| self.is_mine(beat) && read_to.is_some_and(|read_to| read_to > beat.heard));
-        held.max(beat.map_or(0, |beat| beat.acknowledged))
+    /// The last stamp before the first that is held, or the last that is proven where none is held: what is missing
+    /// ends there.
+    fn missing_end(&self) -> u64 {
+        self.held.keys().next().map_or(self.proven, |first| first - 1)
     }
 
-    fn look_for_missing(&mut self, now: Millis, read_to: Option<Millis>, out: &mut Vec<Output<T>>) {
-        let to = self.known_to_exist(read_to);
-        if self.at.epoch == 0 || self.at.closed || (to < self.at.next && self.held.is_empty()) {
-            // What a sign of life proved missing stays so until it comes.
-            if self.missing.is_none_or(|missing| missing.from != self.at.next) {
-                self.missing = None;
-            }
-            return;
-        }
-        if self.missing.is_none_or(|missing| missing.from != self.at.next) {
-            let from = self.at.next;
-            self.missing = Some(Missing { from, since: now, answer: None, coming: 0, given_up: None });
-            out.push(Output::Ask { epoch: self.at.epoch, from, to });
+    fn look_for_missing(&mut self, now: Millis) {
+        let from = self.at.next;
+        if self.at.epoch == 0 || self.at.closed || self.missing_end() < from {
+            self.missing = None;
+        } else if self.missing.is_none_or(|missing| missing.from != from) {
+            let missing = Missing { from, since: now, asked: false, answer: None, coming: 0, given_up: None };
+            self.missing = Some(missing);
         }
     }
 
-    /// What is missing for too long is lost, once all that was stored by then is read.
-    fn give_up(&mut self, now: Millis, read_to: Option<Millis>, out: &mut Vec<Output<T>>) {
-        self.look_for_missing(now, read_to, out);
-        let to = self.known_to_exist(read_to);
+    /// What is missing is asked for, then waited for. What is given up is lost once all that was stored by then is read.
+    fn pursue(&mut self, now: Millis, read_to: Option<Millis>, out: &mut Vec<Output<T>>) {
+        let (epoch, to, limits) = (self.at.epoch, self.missing_end(), self.limits);
         let Some(missing) = self.missing.as_mut() else { return };
         if let Some((at, why)) = missing.given_up {
             if read_to.is_some_and(|read_to| read_to > at) {
-                let to = self.held.keys().next().map_or(to, |first| first - 1);
-                self.missing = None;
                 self.lose(to, why, out);
                 self.drain(out);
             }
             return;
         }
-        let waited = now.saturating_sub(missing.since) >= self.limits.gap_wait;
+        let waited = now.saturating_sub(missing.since) >= limits.gap_wait;
         match missing.answer {
             Some(Answer::NotKept) => missing.given_up = Some((now, Why::NotKept)),
-            Some(Answer::Coming) if waited && missing.coming >= self.limits.coming_max => {
+            Some(Answer::Coming) if waited && missing.coming >= limits.coming_max => {
                 missing.given_up = Some((now, Why::Unreadable));
             }
             Some(Answer::Coming) if waited => {
-                missing.coming += 1;
-                missing.since = now;
-                missing.answer = None;
-                let (epoch, from) = (self.at.epoch, missing.from);
-                out.push(Output::Ask { epoch, from, to: to.max(from) });
+                *missing = Missing { since: now, answer: None, coming: missing.coming + 1, ..*missing };
+                out.push(Output::Ask { epoch, from: missing.from, to });
+            }
+            // What comes late by a few messages needs no asking: it is here before the next wake.
+            None if !missing.asked => {
+                missing.asked = true;
+                out.push(Output::Ask { epoch, from: missing.from, to });
             }
             None if waited => missing.given_up = Some((now, Why::NoAnswer)),
             Some(Answer::Coming) | None => {}
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
