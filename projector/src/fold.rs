@@ -167,12 +167,13 @@ impl Change {
         if listed.complete {
             self.ops.push(Op::Keep(listed.ids.clone()));
         }
-        // The parts of one statement follow each other, so the last one is the end of all of them.
-        let last = listed.part.saturating_add(1) >= listed.parts;
-        if last && listed.complete && listed.whole {
+        if listed.whole {
             self.ops.push(Op::Finish);
             checkpoint.rebuild = None;
-        } else if last && let Some(rebuild) = &mut checkpoint.rebuild {
+        } else if (!listed.complete || listed.part.saturating_add(1) >= listed.parts)
+            && let Some(rebuild) = &mut checkpoint.rebuild
+        {
+            // It ended, and is not whole: the statement is asked for again.
             rebuild.stated = false;
         }
     }

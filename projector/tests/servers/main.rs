@@ -93,10 +93,11 @@ async fn lost_and_blind_nodes_are_unknown_until_a_statement() {
     world.until_shown("n1", &["1 running", "2 exited"]).await;
     node.blind().await;
     world.until_shown("n1", &["1 unknown was running", "2 unknown was exited"]).await;
+    assert_eq!(world.hash("deckwatch:{n1}:node").await["reason"], "cannot connect");
     assert_eq!(world.hash("deckwatch:{n1}:node").await["status"], "blind");
     node.statement(&[]).await;
     world.until_shown("n1", &["1 running", "2 exited"]).await;
-    assert_eq!(world.hash("deckwatch:{n1}:node").await["status"], "alive");
+    until("it is alive", async || world.hash("deckwatch:{n1}:node").await["status"] == "alive").await;
     projector.stop().await.expect("it ends well");
 }
 
@@ -229,6 +230,10 @@ async fn services_are_summed_over_nodes() {
             .map(|name| fields.get(name).cloned().unwrap_or_default())
     };
     until("summed", async || totals().await == ["3", "2", "1", "1", "2"].map(str::to_owned)).await;
+    two.change(3, |container| container.status = Status::Paused).await;
+    until("one is paused", async || totals().await == ["3", "1", "1", "1", "2"].map(str::to_owned)).await;
+    two.change(3, |container| container.status = Status::Running).await;
+    until("all as before", async || totals().await == ["3", "2", "1", "1", "2"].map(str::to_owned)).await;
     assert_eq!(world.members("deckwatch:services").await, ["shop/web"]);
     assert_eq!(world.members("deckwatch:{n1}:service:shop/web").await.len(), 2);
     one.lost().await;

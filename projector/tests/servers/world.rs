@@ -48,9 +48,11 @@ fn tool(name: &str) -> PathBuf {
     tools.join(name)
 }
 
+/// A port below those that the system gives to outgoing connections: it stays free while its server is down.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it is bound").port()
+    let candidates = (0..1000).map(|_| 10_000 + u16::try_from(service::random() % 20_000).unwrap_or(0));
+    let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("a port is free")
 }
 
 fn start(command: &mut Command) -> Server {
@@ -468,7 +470,14 @@ impl Inner {
             recovery: Recovery::default(),
         };
         let subject = Prefix::default().state(Partition(0), &self.name, &record.state_subject());
-        let sent = self.jetstream.publish(subject, record.encode().into()).await.expect("NATS answers");
-        sent.await.expect("NATS acknowledges").sequence
+        loop {
+            // While NATS is away: again. A record that is stored twice is one that is applied twice.
+            let sent = self.jetstream.publish(subject.clone(), record.encode().into()).await;
+            if let Ok(sent) = sent
+                && let Ok(acknowledged) = sent.await
+            {
+                return acknowledged.sequence;
+            }
+        }
     }
 }
