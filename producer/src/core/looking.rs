@@ -1,0 +1,200 @@
+//! Looking: ticks, what a look found, and the words about the node.
+
+use std::collections::BTreeMap;
+
+use domain::container::AsOf;
+use domain::node::GapReason;
+use domain::{Cause, Container, ContainerId, EngineEvent, Observation, Observed, Status, Timestamp};
+
+use super::{Core, Draft, State};
+use crate::engine::state::{Hidden, Inspected};
+use crate::ticks::Tick;
+use crate::view::{Gone, Told, When};
+
+impl Core {
+    /// A tick, before the engine is asked.
+    pub(crate) fn tick(&self) -> Tick {
+        let mut state = self.state();
+        Tick { epoch: state.epoch, number: state.ticks.open() }
+    }
+
+    /// The look at that tick has no outcome that would be published.
+    pub(crate) fn close(&self, tick: Tick) {
+        let mut state = self.state();
+        if tick.epoch == state.epoch {
+            state.ticks.close(tick.number);
+        }
+    }
+
+    /// Takes in an event, for judging the end that it may belong to.
+    pub(crate) fn hear(&self, id: ContainerId, event: &EngineEvent) {
+        self.state().view.hear(id, event);
+    }
+
+    /// Attributes of a container's events that its labels hide, where it is known.
+    pub(crate) fn hidden(&self, id: &ContainerId) -> Option<Hidden> {
+        self.state().view.hidden(id)
+    }
+
+    /// The status that was published last in this epoch.
+    pub(crate) fn status(&self, id: &ContainerId) -> Option<Status> {
+        self.state().view.published(id).map(|container| container.status)
+    }
+
+    /// The state that was published last in this epoch.
+    pub(crate) fn published(&self, id: &ContainerId) -> Option<Container> {
+        self.state().view.published(id).cloned()
+    }
+
+    /// Ids of what is published in this epoch.
+    pub(crate) fn ids(&self, keep: impl Fn(&Container) -> bool) -> Vec<ContainerId> {
+        self.state().view.containers().filter(|container| keep(container)).map(|container| container.id).collect()
+    }
+
+    /// A look found a container: queued if it differs from what was published, if an event led to it, or `always`.
+    /// Says whether it is news that no event told.
+    pub(crate) fn found(
+        &self,
+        tick: Tick,
+        inspected: Inspected,
+        cause: Cause,
+        event: Option<EngineEvent>,
+        always: bool,
+    ) -> bool {
+        let mut state = self.state();
+        let counts = tick.epoch == state.epoch && state.window.is_open();
+        if !counts {
+            // A look of an older epoch: what happened is history, what was seen no longer counts.
+            if let Some(event) = event {
+                let observed = Observed::Event(inspected.container.id);
+                self.push(&mut state, Draft { cause, event: Some(event), observed }, None);
+            }
+            return false;
+        }
+        let when = When { now: service::clock::now(), event_at: event.as_ref().and_then(|event| event.time) };
+        let as_of = AsOf { epoch: tick.epoch, tick: tick.number };
+        let always = always || event.is_some();
+        let looked = state.view.found(inspected, as_of, when, always);
+        let news = looked.changed && event.is_none();
+        if looked.changed || always {
+            let observed = Observed::Container(Box::new(looked.container));
+            self.push(&mut state, Draft { cause, event, observed }, Some(tick.number));
+        } else {
+            state.ticks.close(tick.number);
+        }
+        news
+    }
+
+    /// A container is gone.
+    pub(crate) fn gone(
+        &self,
+        tick: Tick,
+        id: ContainerId,
+        how: &Gone,
+        cause: Cause,
+        event: Option<EngineEvent>,
+    ) -> bool {
+        let mut state = self.state();
+        let counts = tick.epoch == state.epoch && state.window.is_open();
+        let as_of = AsOf { epoch: tick.epoch, tick: tick.number };
+        let removed = if counts { state.view.gone(id, how, as_of, service::clock::now()) } else { None };
+        match (removed, event) {
+            (Some(removed), event) => {
+                let observed = Observed::Removed(Box::new(removed));
+                self.push(&mut state, Draft { cause, event, observed }, Some(tick.number));
+                return true;
+            }
+            (None, Some(event)) => {
+                self.push(&mut state, Draft { cause, event: Some(event), observed: Observed::Event(id) }, None);
+            }
+            (None, None) => {}
+        }
+        if tick.epoch == state.epoch {
+            state.ticks.close(tick.number);
+        }
+        false
+    }
+
+    /// Queues what is history whatever the epoch.
+    pub(crate) fn history(&self, draft: Draft) {
+        let mut state = self.state();
+        if let Observed::Gap(gap) = &draft.observed {
+            self.metrics.gap(gap.reason.as_str(), 0);
+        }
+        self.push(&mut state, draft, None);
+    }
+
+    /// Queues a word about the node, unless it belongs to an older epoch than the current one.
+    pub(crate) fn word(&self, epoch: u64, cause: Cause, observed: Observed, tick: Option<Tick>) {
+        let mut state = self.state();
+        if epoch == state.epoch && state.window.is_open() {
+            self.push(&mut state, Draft { cause, event: None, observed }, tick.map(|tick| tick.number));
+        }
+    }
+
+    /// The engine cannot be asked. Said once for each reason in an epoch, and whenever `asked`.
+    pub(crate) fn blind(&self, reason: &str, cause: Cause, asked: bool) {
+        let mut state = self.state();
+        state.away = Some(reason.to_owned());
+        let is_new = state.blind.as_deref() != Some(reason);
+        if state.window.is_open() && (is_new || asked) {
+            state.blind = Some(reason.to_owned());
+            let observed = Observed::Blind(reason.to_owned());
+            self.push(&mut state, Draft { cause, event: None, observed }, None);
+        }
+    }
+
+    /// The engine answers again.
+    pub(crate) fn answers(&self) {
+        self.state().away = None;
+    }
+
+    /// Why the engine cannot be asked, if so.
+    pub(crate) fn away(&self) -> Option<String> {
+        self.state().away.clone()
+    }
+
+    /// It was published in this epoch that the engine cannot be asked, and no statement since.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.state().blind.is_some()
+    }
+
+    /// A statement has ended: every container was listed.
+    pub(crate) fn listed(&self, ids: &[ContainerId]) {
+        let mut state = self.state();
+        state.away = None;
+        state.blind = None;
+        state.view.listed(ids);
+    }
+
+    /// The engine was restarted after that time of its clock.
+    pub(crate) fn restarted(&self, since: Timestamp) {
+        self.state().view.restarted(since);
+    }
+
+    /// Causes of ends to be remembered, if they changed.
+    pub(crate) fn take_told(&self) -> Option<BTreeMap<ContainerId, Told>> {
+        self.state().view.take_told()
+    }
+
+    /// They could not be written.
+    pub(crate) fn untake_told(&self) {
+        self.state().view.untake_told();
+    }
+
+    fn push(&self, state: &mut State, draft: Draft, tick: Option<u64>) {
+        self.metrics.observation(draft.cause.as_str());
+        let dropped = state.queue.push(self.observation(draft), tick);
+        if dropped.count > 0 {
+            self.metrics.gap(GapReason::QueueFull.as_str(), dropped.count);
+            dropped.ticks.iter().for_each(|tick| state.ticks.close(*tick));
+        }
+        self.metrics.spool_bytes(i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX));
+        self.work.notify_one();
+    }
+
+    pub(super) fn observation(&self, draft: Draft) -> Observation {
+        let Draft { cause, event, observed } = draft;
+        Observation { observed_at: service::clock::now(), cause, event, spool_place: None, observed }
+    }
+}
