@@ -5,7 +5,7 @@ unexport CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up build test unit e2e lint grpc check-up tools clean need-cargo need-engine
+.PHONY: help up build test unit servers e2e lint grpc check-up tools clean need-cargo need-engine
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -16,10 +16,15 @@ up: need-cargo tools build ## run everything on this machine's Docker Engine; Ct
 build: need-cargo ## build the program, target/release/deckwatch
 	cargo build --release --package cli
 
-test: need-engine unit e2e ## run all tests; needs root and a Docker Engine
+test: need-engine servers e2e ## run all tests; needs root and a Docker Engine
 
 unit: need-cargo ## run the tests that need neither root nor an engine
 	cargo test --workspace
+
+# The unit tests are among them: what is built for both is built once.
+servers: need-cargo need-engine tools ## run the unit tests, and those that need servers and an engine
+	@scripts/tools e2e
+	scripts/with-engine cargo test --workspace --features producer/e2e,projector/servers
 
 e2e: need-engine build ## run the end-to-end tests with real servers and containers; flags: make e2e ARGS="-k oom"
 	@scripts/tools e2e
