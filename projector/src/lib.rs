@@ -1,11 +1,11 @@
 //! Reads the ordered record and writes Redis. Replay is harmless:
 //!
 //! 1. A node's states, indexes and checkpoint change together, in one function call that names the checkpoint it
-//!    expects (`tests/servers.rs`: `a_call_that_expects_another_checkpoint_changes_nothing`).
+//!    expects (`tests/servers/main.rs`: `a_call_that_expects_another_checkpoint_changes_nothing`).
 //! 2. A checkpoint counts only while the record at its sequence has its writer; else the node is built anew, and reads
 //!    `unknown` until a statement that was asked for meanwhile is whole (`fold`: `a_rebuild_is_unknown_until_its_statement`).
 //! 3. What other slots must be told stands in `untold` until it is told
-//!    (`tests/servers.rs`: `what_was_untold_at_a_crash_is_told`).
+//!    (`tests/servers/main.rs`: `what_was_untold_at_a_crash_is_told`).
 //! 4. `<prefix>:partition:<p>` is there only while the partition is current (`renewal`).
 //!
 //! It writes nothing to the record and asks no engine: what it needs it asks of the producers.
