@@ -44,6 +44,7 @@ impl Screen {
         if *prefix != Prefix::default() {
             flags += &format!(" --prefix {prefix}");
         }
+        let plural = if *containers == 1 { "" } else { "s" };
         let width = nats.0.len().max(redis.0.len());
         let (ps, watch) = (format!("{program} ps{flags}"), format!("{program} watch{flags}"));
         let (nats_at, redis_at) = (&nats.0, &redis.0);
@@ -52,7 +53,7 @@ impl Screen {
         let column = [&ps, &watch, &get, &sub].iter().map(|command| command.len()).max().unwrap_or(0);
         format!(
             "\
-deckwatch is up: {containers} containers on node {node}, {running} of them running (engine {engine})
+deckwatch is up: {containers} container{plural} on node {node}, {running} of them running (engine {engine})
 
   NATS   {nats_at:width$}   {}
   Redis  {redis_at:width$}   {}

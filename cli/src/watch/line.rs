@@ -1,7 +1,7 @@
 //! One record as one line for people.
 
 use domain::node::{Gap, GapRange, NodeChange};
-use domain::{Container, EngineEvent, Record, Subject, Timestamp};
+use domain::{Container, EngineEvent, Record, Status, Subject, Timestamp};
 
 use crate::{out, table};
 
@@ -60,7 +60,8 @@ pub(crate) fn state(record: &Record, container: &Container) -> String {
     if let Some(cause) = container.stop_cause.filter(|cause| cause.as_str() != container.status.as_str()) {
         text += &format!(" {cause}");
     }
-    if let Some(error) = &container.error {
+    // An error that belongs to its removal was told before.
+    if let Some(error) = container.error.as_ref().filter(|_| container.status != Status::Removed) {
         text += &format!(": {error}");
     }
     if record.removed {
@@ -115,7 +116,7 @@ pub(crate) fn clock(time: Timestamp) -> String {
 mod tests {
     use domain::node::GapReason;
     use domain::record::{NodeState, Recovery};
-    use domain::{Cause, Stamp, Status, StopCause, Writer};
+    use domain::{Cause, Stamp, StopCause, Writer};
 
     use super::*;
     use crate::sample;
