@@ -75,6 +75,11 @@ impl Ending {
         }
     }
 
+    /// The exit code that its `die` told.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.died.and_then(|died| died.exit_code)
+    }
+
     /// Its end was heard.
     pub fn has_died(&self) -> bool {
         self.died.is_some()

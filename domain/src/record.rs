@@ -28,7 +28,7 @@ pub enum Subject {
 pub struct Recovery {
     /// First sequence of the stream of observations that must be read again.
     pub raw_sequence: u64,
-    /// When that stream was made, nanoseconds since 1970.
+    /// When that stream was made, nanoseconds since 1970; 0 while what it lost is not yet made good.
     pub raw_created: i64,
 }
 

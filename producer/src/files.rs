@@ -67,7 +67,7 @@ impl Files {
         let usable = fs::create_dir_all(&self.folder).and_then(|()| self.write("probe", b""));
         let usable = usable.and_then(|()| fs::remove_file(self.folder.join("probe")));
         usable.map_err(|error| {
-            Failure::failed(format!(
+            Failure::usage(format!(
                 "cannot write in {}: {error}; name a folder that can be written with --data-dir",
                 self.folder.display()
             ))

@@ -25,6 +25,8 @@ const AFTER_FAILURE: [u64; 7] = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000
 const AFTER_ABSENCE: [u64; 1] = [1_000];
 /// A container that is not there is given this long for its `destroy`, which knows more, to arrive.
 const DESTROY_WAIT: Duration = Duration::from_millis(300);
+/// A change that is found before its event is told is given this long for the event to arrive.
+const EVENT_WAIT: Duration = Duration::from_millis(300);
 /// Looks asked for at once; how many are made at once is a limit.
 const ASKED_MAX: usize = 64;
 /// Containers followed at once.
@@ -51,6 +53,8 @@ struct Wanted {
     /// Not to be there is to be gone.
     gone: bool,
     waited: bool,
+    /// What it finds may be what an event on its way will tell.
+    patient: bool,
     done: Option<oneshot::Sender<Outcome>>,
 }
 
@@ -94,7 +98,7 @@ impl Looker {
     /// Looks, and says what came of it. Published only if it is news, or `always`; if it is not there it is gone.
     pub(crate) async fn look(self: &Arc<Self>, id: ContainerId, cause: Cause, always: bool) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        self.want(id, Wanted { cause, always, gone: true, waited: false, done: Some(done) });
+        self.want(id, Wanted { cause, always, gone: true, waited: false, patient: false, done: Some(done) });
         outcome.await.unwrap_or_else(|_| Outcome::Failed("the look was given up".to_owned()))
     }
 
@@ -114,8 +118,13 @@ impl Looker {
 
     /// A container may change without an event.
     pub(crate) fn hint(self: &Arc<Self>, id: ContainerId) {
-        self.want(id, Wanted { cause: Cause::Event, always: false, gone: false, waited: false, done: None });
+        self.glance(id, false, true);
         self.follow(id, &AFTER_HINT, Follow::Always);
+    }
+
+    /// A look that nobody waits for.
+    fn glance(self: &Arc<Self>, id: ContainerId, gone: bool, patient: bool) {
+        self.want(id, Wanted { cause: Cause::Event, always: false, gone, waited: false, patient, done: None });
     }
 
     fn want(self: &Arc<Self>, id: ContainerId, wanted: Wanted) {
@@ -223,6 +232,13 @@ impl Looker {
         mut events: Vec<Pending>,
         looks: Vec<Wanted>,
     ) {
+        let patient = events.is_empty() && looks.iter().all(|wanted| wanted.patient);
+        if patient && inspected.container.status != Status::StartFailed && self.core.is_news(&inspected) {
+            // The engine changes first and tells then: its event knows more, so it is given the time to come.
+            self.core.close(tick);
+            self.later(id);
+            return;
+        }
         let last = events.pop();
         for pending in &events {
             self.history(id, pending, Some(inspected.hidden), Some(&inspected));
@@ -282,6 +298,17 @@ impl Looker {
         self.core.history(Draft { cause: Cause::Event, event: Some(event), observed: Observed::Event(id) });
     }
 
+    /// Looks once more, after an event on its way has had its time.
+    fn later(self: &Arc<Self>, id: ContainerId) {
+        let Ok(permit) = Arc::clone(&self.followed).try_acquire_owned() else { return self.glance(id, true, false) };
+        let looker = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(EVENT_WAIT).await;
+            looker.glance(id, true, false);
+            drop(permit);
+        });
+    }
+
     /// Looks again after each of the waits, in milliseconds.
     fn follow(self: &Arc<Self>, id: ContainerId, waits: &'static [u64], follow: Follow) {
         let Ok(permit) = Arc::clone(&self.followed).try_acquire_owned() else { return };
@@ -292,8 +319,9 @@ impl Looker {
                 if follow == Follow::WhileCreated && looker.core.status(&id) != Some(Status::Created) {
                     break;
                 }
-                let outcome = looker.look(id, Cause::Event, false).await;
-                if follow == Follow::UntilSeen && matches!(outcome, Outcome::Seen { .. }) {
+                if follow != Follow::UntilSeen {
+                    looker.glance(id, true, true);
+                } else if let Outcome::Seen { .. } = looker.look(id, Cause::Event, false).await {
                     break;
                 }
             }

@@ -85,6 +85,13 @@ impl Core {
         news
     }
 
+    /// It differs from what was published.
+    pub(crate) fn is_news(&self, inspected: &Inspected) -> bool {
+        let state = self.state();
+        let published = state.view.published(&inspected.container.id);
+        published.is_none_or(|published| published.status != inspected.container.status)
+    }
+
     /// A container is gone.
     pub(crate) fn gone(
         &self,

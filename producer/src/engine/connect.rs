@@ -81,7 +81,7 @@ impl Connection {
             docker,
             address: address.to_owned(),
             name: info.name.clone().unwrap_or_default(),
-            engine: describe(&info, podman),
+            engine: describe(&info, &version, podman),
             clock_ahead,
             podman,
         })
@@ -192,7 +192,7 @@ fn is_podman(version: &SystemVersion) -> bool {
     version.components.iter().flatten().any(|component| component.name.contains("Podman"))
 }
 
-fn describe(info: &SystemInfo, podman: bool) -> Engine {
+fn describe(info: &SystemInfo, version: &SystemVersion, podman: bool) -> Engine {
     let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let id = if podman || text(&info.id).is_empty() {
         // Podman makes a new identity at each call.
@@ -204,7 +204,7 @@ fn describe(info: &SystemInfo, podman: bool) -> Engine {
     } else {
         text(&info.id)
     };
-    Engine { id, version: text(&info.server_version), os: text(&info.operating_system), arch: text(&info.architecture) }
+    Engine { id, version: text(&version.version), os: text(&version.os), arch: text(&version.arch) }
 }
 
 /// The error in a line, with what caused it: bollard's own text often hides that.
@@ -233,9 +233,12 @@ mod tests {
             docker_root_dir: Some("/var/lib/containers".into()),
             ..SystemInfo::default()
         };
-        assert_eq!(describe(&info("a"), true), describe(&info("b"), true));
-        assert_eq!(describe(&info("a"), true).id.len(), 64);
-        assert_eq!(describe(&info("a"), false).id, "a");
+        assert_eq!(
+            describe(&info("a"), &SystemVersion::default(), true),
+            describe(&info("b"), &SystemVersion::default(), true)
+        );
+        assert_eq!(describe(&info("a"), &SystemVersion::default(), true).id.len(), 64);
+        assert_eq!(describe(&info("a"), &SystemVersion::default(), false).id, "a");
     }
 
     #[tokio::test]
