@@ -11,6 +11,7 @@ pub(crate) struct Picture(Listing);
 
 /// Reads the whole picture.
 pub(crate) async fn read(store: &Store, prefix: &Prefix) -> Result<Picture, Failure> {
+    store.check().await?;
     let mut listing = read::list(store, prefix).await.map_err(|error| failure(&error))?;
     for (_, node) in &mut listing.nodes {
         node.containers.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));

@@ -58,7 +58,7 @@ impl CommonArgs {
     pub fn data_dir(&self) -> PathBuf {
         let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         self.data_dir.clone().unwrap_or_else(|| {
-            if var("HOME").is_some_and(|home| home == std::path::Path::new("/root")) {
+            if rustix::process::geteuid().is_root() {
                 return PathBuf::from("/var/lib/deckwatch");
             }
             let state = var("XDG_STATE_HOME").or_else(|| Some(var("HOME")?.join(".local/state")));

@@ -4,24 +4,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Why a program is not ready: a reason for each condition that does not hold.
 #[derive(Clone, Default)]
 pub struct Health {
-    reasons: Arc<Mutex<BTreeMap<&'static str, String>>>,
+    /// Whose conditions these are, where several roles share a program; else empty.
+    role: &'static str,
+    reasons: Arc<Mutex<BTreeMap<(&'static str, &'static str), String>>>,
 }
 
 impl Health {
+    /// The same program's health, with the conditions of one of its roles.
+    pub fn of(&self, role: &'static str) -> Self {
+        Self { role, reasons: Arc::clone(&self.reasons) }
+    }
+
     /// The condition does not hold, for this reason. A reason that is new is logged once.
     pub fn unready(&self, condition: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.get(condition) != Some(&reason) {
+        let key = (self.role, condition);
+        if reasons.get(&key) != Some(&reason) {
             tracing::warn!(condition, reason, "not ready");
-            reasons.insert(condition, reason);
+            reasons.insert(key, reason);
         }
     }
 
     /// The condition holds. That it holds again is logged once.
     pub fn ready(&self, condition: &'static str) {
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.remove(condition).is_some() {
+        if reasons.remove(&(self.role, condition)).is_some() {
             tracing::info!(condition, "ready");
         }
     }
@@ -29,7 +37,11 @@ impl Health {
     /// Every condition that does not hold, with its reason.
     pub fn reasons(&self) -> Vec<(String, String)> {
         let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        reasons.iter().map(|(condition, reason)| ((*condition).to_owned(), reason.clone())).collect()
+        let named = reasons.iter().map(|((role, condition), reason)| {
+            let name = [*role, *condition].join(" ").trim_start().to_owned();
+            (name, reason.clone())
+        });
+        named.collect()
     }
 }
 
@@ -44,5 +56,13 @@ mod tests {
         health.unready("redis", "away");
         health.ready("nats");
         assert_eq!(health.reasons(), [("redis".to_owned(), "away".to_owned())]);
+    }
+
+    #[test]
+    fn each_role_counts_for_itself() {
+        let health = Health::default();
+        health.of("producer").unready("nats", "away");
+        health.of("sequencer").ready("nats");
+        assert_eq!(health.reasons(), [("producer nats".to_owned(), "away".to_owned())]);
     }
 }

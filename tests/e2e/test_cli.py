@@ -272,7 +272,14 @@ def test_a_revision_that_is_too_old_is_refused(own_stack, containers):
     bus.trim(own_stack.nats.url, "DECKWATCH_STATE_0", below=entries[-1].sequence)
     result = own_stack.ask("watch", "--from", old)
     assert result.code == 3 and result.out == "" and len(result.err.splitlines()) == 1, result
-    now = answered(own_stack.ask("ps", "-o", "json"))["revision"]
+
+    def revision_that_is_kept() -> str:
+        """The place in a list's revision moves on with the heartbeat."""
+        revision = answered(own_stack.ask("ps", "-o", "json"))["revision"]
+        assert int(revision.split(":")[1].split(".")[0]) >= entries[-1].sequence, revision
+        return revision
+
+    now = eventually(revision_that_is_kept, 20, "a list from which one can watch")
     with Watch(own_stack, "watch-now", "--from", now) as watch:
         container.remove()
         watch.wait_for(container, "removed")

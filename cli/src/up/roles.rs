@@ -74,7 +74,7 @@ where
 {
     // Its own stop, so that the roles can drain in order.
     let stop = Stop::new();
-    let task = tokio::spawn(run(Context { stop: stop.clone(), ..context.clone() }));
+    let task = tokio::spawn(run(Context { stop: stop.clone(), health: context.health.of(name), ..context.clone() }));
     Role { name, stop, task, ended: false }
 }
 
