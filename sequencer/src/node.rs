@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::container::AsOf;
 use domain::node::{Gap, GapRange, GapReason, Heartbeat, Hello, Listed, NodeChange};
+use domain::observation::SpoolPlace;
 use domain::record::{Recovery, SPOOL_PLACES_MAX};
-use domain::{Batch, Container, ContainerId, NodeName, NodeState, Observation, Observed, Record, Stamp, Subject};
+use domain::{
+    Batch, Container, ContainerId, NodeName, NodeState, Observation, Observed, Record, Stamp, Subject, Writer,
+};
 use ordering::{Answer, Beat, Discarded, Input, Loss, Output as Ordered, Position, Previous, Reorder, Why};
 
 use crate::partition::{Effect, Millis, Output, Recovered, Rules};
@@ -53,19 +56,21 @@ pub(crate) struct Node {
     rules: Rules,
     order: Reorder<Item>,
     state: NodeState,
+    /// Writer of the open statement's `stating`, if known.
+    stating_writer: Option<Writer>,
+    /// It was retired, and is nothing until its next life.
+    retired: bool,
     known: BTreeMap<ContainerId, Known>,
     listing: Option<Listing>,
     /// Not heard of since; or since this life of the sequencer counts.
     silent_since: Millis,
-    /// Stored observations may have been lost.
-    cut: bool,
     asked_at: Option<Millis>,
     cursor_at: Millis,
     ordered: Vec<Ordered<Item>>,
 }
 
 impl Node {
-    pub(crate) fn new(name: NodeName, rules: Rules, now: Millis, told: Recovered, cut: bool) -> Self {
+    pub(crate) fn new(name: NodeName, rules: Rules, now: Millis, told: Recovered) -> Self {
         let state = told.state;
         let at = Position { epoch: state.epoch, instance: state.instance, next: state.next_seq, closed: state.closed };
         let known = told.containers.into_iter().map(|container| (container.id, container.into()));
@@ -74,10 +79,11 @@ impl Node {
             rules,
             order: Reorder::new(rules.order, at),
             state,
+            stating_writer: told.stating_writer,
+            retired: told.retired,
             known: known.collect(),
             listing: None,
             silent_since: now,
-            cut,
             asked_at: None,
             cursor_at: now + rules.cursor_every / 2,
             ordered: Vec::new(),
@@ -86,6 +92,10 @@ impl Node {
 
     pub(crate) fn is_lost(&self) -> bool {
         self.state.lost
+    }
+
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired
     }
 
     pub(crate) fn is_blind(&self) -> bool {
@@ -104,7 +114,7 @@ impl Node {
 
     pub(crate) fn wants_read_to(&self, now: Millis) -> Option<Millis> {
         let deadline = self.silent_since + self.rules.lost_after;
-        let lost = (!self.state.lost && now > deadline).then_some(deadline);
+        let lost = (!self.state.lost && self.state.epoch > 0 && now > deadline).then_some(deadline);
         lost.max(self.order.wants_read_to())
     }
 
@@ -138,7 +148,7 @@ impl Node {
     pub(crate) fn beat(&mut self, now: Millis, beat: &Heartbeat, out: &mut Output) {
         self.silent_since = now;
         let mine = beat.epoch == self.state.epoch && beat.instance.0 == self.state.instance;
-        if mine && self.state.lost {
+        if mine && self.state.lost && !self.retired {
             self.back(out);
         }
         let (epoch, instance, acknowledged) = (beat.epoch, beat.instance.0, beat.acknowledged_seq);
@@ -156,7 +166,7 @@ impl Node {
             self.asked_at = Some(now);
             out.effects.push(Effect::Statement { node: self.name.clone(), passed_epoch: self.state.passed_epoch });
         }
-        if now >= self.cursor_at && self.state.epoch > 0 {
+        if now >= self.cursor_at && self.state.epoch > 0 && !self.retired {
             self.change(NodeChange::Cursor, out);
         }
         if now >= self.cursor_at {
@@ -164,11 +174,21 @@ impl Node {
         }
     }
 
-    pub(crate) fn forget(&mut self, out: &mut Output) {
+    pub(crate) fn forget(&mut self, now: Millis, out: &mut Output) {
         self.end_statement(out);
         let held: Vec<u64> = self.order.held().map(|item| item.raw_sequence).collect();
         held.into_iter().for_each(|raw_sequence| out.floor.release(raw_sequence));
         self.change(NodeChange::Forgotten, out);
+        *self = Self::new(self.name.clone(), self.rules, now, Recovered::retired(&self.state));
+    }
+
+    /// It is heard of in order again.
+    fn rise(&mut self, out: &mut Output) {
+        if std::mem::take(&mut self.retired) {
+            self.state.lost = false;
+        } else if self.state.lost {
+            self.back(out);
+        }
     }
 
     fn step(&mut self, now: Millis, input: Input<Item>, out: &mut Output) {
@@ -178,7 +198,7 @@ impl Node {
             match output {
                 Ordered::Deliver(stamp, item, after) => self.deliver(stamp, item, after, out),
                 Ordered::Lost(loss, after) => self.lost_stamps(loss, after, out),
-                Ordered::Discard(stamp, item, reason) => self.discard(stamp, item, reason, out),
+                Ordered::Discard(stamp, item, reason) => self.discard(stamp, &item, reason, out),
                 Ordered::Ask { epoch, from, to } => {
                     out.effects.push(Effect::Replay { node: self.name.clone(), epoch, from, to });
                 }
@@ -193,9 +213,7 @@ impl Node {
 
     /// The next observation takes its place in the record.
     fn deliver(&mut self, stamp: Stamp, item: Item, after: Position, out: &mut Output) {
-        if self.state.lost {
-            self.back(out);
-        }
+        self.rise(out);
         let Item { raw_sequence, observation, as_of_floor } = item;
         let repeated = self.is_in_record(&observation);
         if let (Observed::Listed(listed), false) = (&observation.observed, repeated) {
@@ -208,7 +226,8 @@ impl Node {
         }
         if repeated {
             // Its content stands in the record already, under a stamp that nobody can know.
-            self.emit(Some(stamp), Some(&observation), false, Subject::Node(NodeChange::Repeat), out);
+            let bare = Observation { event: None, ..observation };
+            self.emit(Some(stamp), Some(&bare), false, Subject::Node(NodeChange::Repeat), out);
         } else {
             self.observe(stamp, raw_sequence, observation, out);
         }
@@ -239,12 +258,13 @@ impl Node {
                 self.state.passed_epoch = 0;
                 self.state.as_of_floor = 0;
                 self.state.engine = Some(hello.engine.clone());
-                self.cut = false;
+                out.cut.remove(&self.name);
                 NodeChange::Hello(hello)
             }
             Observed::Stating(request_ids) => {
                 self.end_statement(out);
                 self.state.stating_sequence = out.next_sequence();
+                self.stating_writer = Some(out.writer);
                 self.begin_listing(stamp.seq, raw_sequence, out);
                 NodeChange::Stating(request_ids)
             }
@@ -332,11 +352,14 @@ impl Node {
         let all = |listing: &Listing| (0..listed.parts).all(|part| listing.parts.contains(&part));
         listed.whole = self.state.stating_sequence != 0 && listed.complete && self.listing.as_ref().is_some_and(all);
         if listed.whole {
-            self.state.whole_sequence = self.state.stating_sequence;
-            self.state.whole_writer = out.writer.0;
+            // It may have begun under an earlier writer. Where that one is not known, an older whole statement serves.
+            if let Some(writer) = self.stating_writer {
+                self.state.whole_sequence = self.state.stating_sequence;
+                self.state.whole_writer = writer.0;
+            }
             self.state.needs_statement = false;
             self.state.blind = false;
-            self.cut = false;
+            out.cut.remove(&self.name);
         }
         if listed.whole || !listed.complete || listed.part + 1 == listed.parts {
             self.end_statement(out);
@@ -366,7 +389,7 @@ impl Node {
     }
 
     /// An observation that does not count. After a restart the open statement's parts come by once more.
-    fn discard(&mut self, stamp: Stamp, item: Item, reason: Discarded, out: &mut Output) {
+    fn discard(&mut self, stamp: Stamp, item: &Item, reason: Discarded, out: &mut Output) {
         if reason == Discarded::Repeated && self.state.stating_sequence != 0 && stamp.epoch == self.state.epoch {
             match &item.observation.observed {
                 Observed::Stating(_) => {
@@ -393,9 +416,7 @@ impl Node {
 
     /// Stamps are lost: a gap stands in their place.
     fn lost_stamps(&mut self, loss: Loss, after: Position, out: &mut Output) {
-        if self.state.lost && loss.why != Why::StreamCut {
-            self.back(out);
-        }
+        self.rise(out);
         self.doubt(out);
         self.enter(after);
         let (reason, action) = gap_words(loss.why);
@@ -407,11 +428,14 @@ impl Node {
     fn lose_if_silent(&mut self, now: Millis, read_to: Option<Millis>, out: &mut Output) {
         let deadline = self.silent_since + self.rules.lost_after;
         let read = read_to.is_some_and(|read_to| read_to > deadline);
-        if self.state.lost || self.state.epoch == 0 || now <= deadline || !read || self.order.held().next().is_some() {
+        // What is missing is put in its place first.
+        let waits = self.order.deadline().is_some();
+        if self.state.lost || self.state.epoch == 0 || now <= deadline || !read || waits {
             return;
         }
-        if self.cut && self.state.needs_statement {
+        if out.cut.contains(&self.name) {
             self.step(now, Input::Close, out);
+            out.cut.remove(&self.name);
         }
         self.end_statement(out);
         self.state.lost = true;
@@ -439,10 +463,11 @@ impl Node {
         })
     }
 
-    fn remember_place(&mut self, place: domain::observation::SpoolPlace) {
+    fn remember_place(&mut self, place: SpoolPlace) {
         let places = &mut self.state.spool_places;
-        if let Some(known) = places.iter_mut().find(|known| known.spool_id == place.spool_id) {
-            known.position = known.position.max(place.position);
+        if let Some(index) = places.iter().position(|known| known.spool_id == place.spool_id) {
+            let known = places.remove(index);
+            places.push(SpoolPlace { position: known.position.max(place.position), ..known });
             return;
         }
         if places.len() >= SPOOL_PLACES_MAX {
@@ -490,7 +515,7 @@ impl Node {
             repeated: repeated && !gone,
             removed: repeated && gone,
             node_state,
-            recovery: Recovery { raw_sequence: out.floor.lowest(), raw_created: out.raw_created },
+            recovery: Recovery { raw_sequence: out.floor.lowest(), raw_created: out.raw_created() },
         });
     }
 }

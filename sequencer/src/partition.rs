@@ -1,9 +1,9 @@
 //! What a sequencer decides for one partition: a function of what it reads, hears and is told of time. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::node::{Heartbeat, NodeChange};
-use domain::{Batch, NodeName, NodeState, Record, Timestamp, Writer};
+use domain::{Batch, NodeName, NodeState, Record, Subject, Timestamp, Writer};
 use ordering::Answer;
 
 use crate::node::{Known, Node};
@@ -101,7 +101,9 @@ pub(crate) struct Output {
     /// Last sequence of the stream of records before `records`.
     pub(crate) last: u64,
     pub(crate) writer: Writer,
-    pub(crate) raw_created: i64,
+    raw_created: i64,
+    /// Nodes of which stored observations may have been lost, and that said nothing since that puts it right.
+    pub(crate) cut: BTreeSet<NodeName>,
     pub(crate) recorded_at: Timestamp,
     pub(crate) floor: Floor,
     pub(crate) records: Vec<Record>,
@@ -113,6 +115,12 @@ impl Output {
     pub(crate) fn next_sequence(&self) -> u64 {
         let waiting = u64::try_from(self.records.len()).expect("a length fits");
         self.last + waiting + 1
+    }
+
+    /// The age of the stream of observations that a record names. None while a node is cut: a restart is to find the
+    /// cut once more.
+    pub(crate) fn raw_created(&self) -> i64 {
+        if self.cut.is_empty() { self.raw_created } else { 0 }
     }
 }
 
@@ -178,29 +186,48 @@ pub struct Start {
 pub struct Recovered {
     /// The state in its last record.
     pub state: NodeState,
+    /// Writer of the `stating` of its open statement, if known.
+    pub stating_writer: Option<Writer>,
+    /// It was retired: where its last life stood is all that is left of it, so that nothing of that life comes back.
+    pub retired: bool,
     /// The last record of each of its containers that has a state.
     pub containers: Vec<domain::Container>,
+}
+
+impl Recovered {
+    pub(crate) fn retired(state: &NodeState) -> Self {
+        let NodeState { epoch, instance, next_seq, .. } = *state;
+        let state = NodeState { epoch, instance, next_seq, closed: true, lost: true, ..NodeState::default() };
+        Self { state, stating_writer: None, retired: true, containers: Vec::new() }
+    }
 }
 
 impl Partition {
     /// A partition as its records tell.
     pub fn new(rules: Rules, start: Start, recovered: BTreeMap<NodeName, Recovered>) -> Self {
+        let mut cut = BTreeSet::new();
         let nodes = recovered.into_iter().map(|(name, mut told)| {
-            told.state.needs_statement |= start.raw_cut;
-            let node = Node::new(name.clone(), rules, start.now, told, start.raw_cut);
+            told.state.needs_statement |= start.raw_cut && !told.retired;
+            // Of a node that is lost all was read before.
+            if start.raw_cut && !told.state.lost && told.state.epoch > 0 {
+                cut.insert(name.clone());
+            }
+            let node = Node::new(name.clone(), rules, start.now, told);
             (name, node)
         });
+        let nodes = nodes.collect();
         let floor = Floor { open: BTreeMap::new(), current: start.raw_next };
         let output = Output {
             last: start.last,
             writer: start.writer,
             raw_created: start.raw_created,
+            cut,
             recorded_at: Timestamp(0),
             floor,
             records: Vec::new(),
             effects: Vec::new(),
         };
-        Self { rules, nodes: nodes.collect(), output }
+        Self { rules, nodes, output }
     }
 
     /// Takes an input. What follows is to be had from [`Partition::take_records`] and [`Partition::take_effects`].
@@ -213,8 +240,7 @@ impl Partition {
                 // A node whose records are gone is heard of by its beats alone: it is asked for a new life.
                 let rules = self.rules;
                 let node = self.nodes.entry(beat.node.clone());
-                let node =
-                    node.or_insert_with_key(|name| Node::new(name.clone(), rules, now, Recovered::default(), false));
+                let node = node.or_insert_with_key(|name| Node::new(name.clone(), rules, now, Recovered::default()));
                 node.beat(now, &beat, &mut self.output);
             }
             Input::Answered { node, epoch, from, answer } => {
@@ -242,7 +268,7 @@ impl Partition {
         let node = self
             .nodes
             .entry(batch.node.clone())
-            .or_insert_with_key(|name| Node::new(name.clone(), rules, now, Recovered::default(), false));
+            .or_insert_with_key(|name| Node::new(name.clone(), rules, now, Recovered::default()));
         node.message(now, raw_sequence, batch, &mut self.output);
     }
 
@@ -250,15 +276,14 @@ impl Partition {
     ///
     /// # Errors
     /// It is not there, or not lost.
-    pub fn forget(&mut self, name: &NodeName, wall: Timestamp) -> Result<u64, NotForgotten> {
-        let node = self.nodes.get_mut(name).ok_or(NotForgotten::Unknown)?;
+    pub fn forget(&mut self, now: Millis, name: &NodeName, wall: Timestamp) -> Result<u64, NotForgotten> {
+        let node = self.nodes.get_mut(name).filter(|node| !node.is_retired()).ok_or(NotForgotten::Unknown)?;
         if !node.is_lost() {
             return Err(NotForgotten::Alive);
         }
         self.output.recorded_at = wall;
         let sequence = self.output.next_sequence();
-        node.forget(&mut self.output);
-        self.nodes.remove(name);
+        node.forget(now, &mut self.output);
         Ok(sequence)
     }
 
@@ -287,7 +312,7 @@ impl Partition {
 
     /// Nodes by status, for metrics: alive, blind, lost.
     pub fn count_nodes(&self) -> (i64, i64, i64) {
-        self.nodes.values().fold((0, 0, 0), |(alive, blind, lost), node| {
+        self.nodes.values().filter(|node| !node.is_retired()).fold((0, 0, 0), |(alive, blind, lost), node| {
             if node.is_lost() {
                 (alive, blind, lost + 1)
             } else if node.is_blind() {
@@ -299,21 +324,22 @@ impl Partition {
     }
 }
 
-/// Folds the last record of each subject, in the stream's order, into what is recovered. A node that was retired is
-/// nothing from then on.
+/// Folds the last record of each subject, in the stream's order, into what is recovered. A node that was retired keeps
+/// its place in the order, and nothing else.
 pub fn fold_recovered(recovered: &mut BTreeMap<NodeName, Recovered>, record: Record) {
-    let node = recovered.entry(record.node.clone()).or_default();
+    let node = recovered.entry(record.node).or_default();
+    if matches!(record.subject, Subject::Node(NodeChange::Forgotten)) {
+        *node = Recovered::retired(&record.node_state);
+        return;
+    }
     let engine = record.node_state.engine.clone().or_else(|| node.state.engine.take());
     node.state = NodeState { engine, ..record.node_state };
+    node.retired = false;
     match record.subject {
-        domain::Subject::Container(container) => node.containers.push(*container),
-        domain::Subject::Node(NodeChange::Forgotten) => {
-            recovered.remove(&record.node);
-        }
-        domain::Subject::Node(_)
-        | domain::Subject::Event(_)
-        | domain::Subject::Gap(_)
-        | domain::Subject::Correction(_) => {}
+        Subject::Container(container) => node.containers.push(*container),
+        // The last word about the node: while it is this one, no later statement began.
+        Subject::Node(NodeChange::Stating(_)) => node.stating_writer = Some(record.writer),
+        Subject::Node(_) | Subject::Event(_) | Subject::Gap(_) | Subject::Correction(_) => {}
     }
 }
 
@@ -326,3 +352,6 @@ impl From<domain::Container> for Known {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -240,7 +240,7 @@ impl Worker {
                 return Ok(());
             }
         };
-        match life.decide.forget(&node, service::clock::now()) {
+        match life.decide.forget(life.now(), &node, service::clock::now()) {
             Ok(sequence) => {
                 self.write(life).await?;
                 control::free_name(&self.client, &self.config.prefix, &node).await;
