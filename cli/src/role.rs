@@ -12,8 +12,6 @@ use service::{Context, Failure, admin, nats, redis};
 
 use crate::ask;
 
-/// Folder of producers in the data folder, whether `up` runs them or they are run alone.
-pub(crate) const PRODUCER_FOLDER: &str = "producer";
 /// Ports of `/readyz` where none is given.
 const PRODUCER_PORT: u16 = 9651;
 const SEQUENCER_PORT: u16 = 9652;
@@ -123,6 +121,12 @@ pub(crate) struct Ordering {
     /// How long a producer may be silent before its node is lost
     #[arg(long, env = "DECKWATCH_LOST_AFTER", value_name = "TIME", default_value = "15s", value_parser = duration)]
     lost_after: Duration,
+    /// Most bytes of observations that wait to be put in order
+    #[arg(long, env = "DECKWATCH_RAW_MAX_BYTES", value_name = "BYTES", default_value_t = sequencer::Limits::default().raw_bytes_max, value_parser = clap::value_parser!(i64).range(1 << 20..))]
+    raw_max_bytes: i64,
+    /// Most bytes of each partition's ordered record; the oldest goes first
+    #[arg(long, env = "DECKWATCH_STATE_MAX_BYTES", value_name = "BYTES", default_value_t = sequencer::Limits::default().state_bytes_max, value_parser = clap::value_parser!(i64).range(1 << 20..))]
+    state_max_bytes: i64,
     /// How long what is missing is waited for
     #[arg(long, env = "DECKWATCH_GAP_WAIT", value_name = "TIME", default_value = "2s", value_parser = duration)]
     gap_wait: Duration,
@@ -154,7 +158,11 @@ impl Ordering {
             lost_after: self.lost_after,
             gap_wait: self.gap_wait,
             instance: Instance(service::random()),
-            limits: sequencer::Limits::default(),
+            limits: sequencer::Limits {
+                raw_bytes_max: self.raw_max_bytes,
+                state_bytes_max: self.state_max_bytes,
+                ..sequencer::Limits::default()
+            },
         }
     }
 }
@@ -230,7 +238,7 @@ pub(crate) struct ProjectorArgs {
 /// Runs a producer.
 pub(crate) async fn producer(args: ProducerArgs) -> Result<(), Failure> {
     let nats = ask::nats_settings(&args.nats, &args.common);
-    let data_dir = args.common.data_dir().join(PRODUCER_FOLDER);
+    let data_dir = args.common.data_dir();
     let config = args.watching.config(nats, &args.common, &args.role, data_dir);
     run(&args.role, &args.log, PRODUCER_PORT, |context| producer::run(config, context)).await
 }

@@ -59,6 +59,11 @@ const ENGINE_WAIT_MAX: Duration = Duration::from_secs(2);
 pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let address = address(config.engine.as_deref());
     check_address(&address)?;
+    // Said before anything is waited for.
+    match &config.node {
+        Some(node) => drop(Files::open(&config.data_dir, node, config.limits.endings_max)?),
+        None => Files::check(&config.data_dir)?,
+    }
     context.health.unready("claim", "no epoch is claimed yet");
     let Some((node, engine, files)) = identify(&config, &address, &context).await? else { return Ok(()) };
     let name = format!("deckwatch producer {node}");
@@ -156,10 +161,6 @@ async fn identify(
 ) -> Result<Option<(NodeName, Engine, Files)>, Failure> {
     let files = |node: &NodeName| Files::open(&config.data_dir, node, config.limits.endings_max);
     let named = config.node.as_ref().map(files).transpose()?;
-    if named.is_none() {
-        // Said before anything is waited for.
-        Files::check(&config.data_dir)?;
-    }
     let mut wait = ENGINE_WAIT;
     loop {
         let opened = tokio::select! {

@@ -166,13 +166,10 @@ impl View {
         let mut container = match known {
             Some(Known { container, auto_remove, .. }) => {
                 let cause = cause_of_removal(&container, &ending, auto_remove, how);
-                let ended_unseen = container.status.is_alive();
                 let mut removed = container.into_removed();
                 removed.stop_cause = cause;
-                if ended_unseen {
-                    // It was gone before an inspect could show its end: the `die` alone tells the code.
-                    removed.exit_code = ending.exit_code();
-                }
+                // Where it was gone before an inspect could show its end, the `die` alone tells the code.
+                removed.exit_code = removed.exit_code.or(ending.exit_code());
                 removed
             }
             None => {

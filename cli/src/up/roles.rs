@@ -24,7 +24,7 @@ pub(crate) struct Roles([Role; 3]);
 impl Roles {
     /// Starts them.
     pub(crate) fn start(args: &Args, servers: &Servers, context: &Context) -> Result<Self, Failure> {
-        let data_dir = servers.data().inside(role::PRODUCER_FOLDER)?;
+        let data_dir = servers.data().path().to_owned();
         let nats = || servers.nats.clone();
         let watching = args.watching.config(nats(), &args.common, &args.role, data_dir);
         let ordering = args.ordering.config(nats(), &args.common, &args.role, args.partitioning);
