@@ -39,15 +39,33 @@ struct Item {
     as_of_floor: Option<u64>,
 }
 
-/// The end of the open statement, as far as it came.
-#[derive(Debug)]
+/// The open statement, as far as it came, or came by once more after a restart: then its end may come by before its
+/// begin.
+#[derive(Debug, Default)]
 struct Listing {
-    /// Sequence number of its `stating`.
+    /// Sequence number of its `stating`; 0 before that came by.
     stating_seq: u64,
-    /// Message that its `stating` came in: a restart reads from there.
-    raw_sequence: u64,
-    ids: BTreeSet<ContainerId>,
-    parts: BTreeSet<u32>,
+    /// What bears this number or a higher one came after its `stating`, whether that came by or not.
+    after_seq: u64,
+    /// Messages that its `stating` and its parts came in: a restart reads them again.
+    raw_sequences: Vec<u64>,
+    /// Ids in each part, and the sequence number that it came with.
+    parts: BTreeMap<u32, (u64, Vec<ContainerId>)>,
+}
+
+impl Listing {
+    fn counts(&self, seq: u64) -> bool {
+        seq >= self.after_seq
+    }
+
+    fn has_all(&self, parts: u32) -> bool {
+        (0..parts).all(|part| self.parts.get(&part).is_some_and(|(seq, _)| self.counts(*seq)))
+    }
+
+    fn ids(&self) -> BTreeSet<ContainerId> {
+        let counting = self.parts.values().filter(|(seq, _)| self.counts(*seq));
+        counting.flat_map(|(_, ids)| ids).copied().collect()
+    }
 }
 
 #[derive(Debug)]
@@ -73,6 +91,8 @@ impl Node {
     pub(crate) fn new(name: NodeName, rules: Rules, now: Millis, told: Recovered) -> Self {
         let state = told.state;
         let at = Position { epoch: state.epoch, instance: state.instance, next: state.next_seq, closed: state.closed };
+        let listing =
+            (state.stating_sequence != 0).then(|| Listing { after_seq: state.next_seq, ..Listing::default() });
         let known = told.containers.into_iter().map(|container| (container.id, container.into()));
         Self {
             name,
@@ -82,7 +102,7 @@ impl Node {
             stating_writer: told.stating_writer,
             retired: told.retired,
             known: known.collect(),
-            listing: None,
+            listing,
             silent_since: now,
             asked_at: None,
             cursor_at: now + rules.cursor_every / 2,
@@ -217,7 +237,7 @@ impl Node {
         let Item { raw_sequence, observation, as_of_floor } = item;
         let repeated = self.is_in_record(&observation);
         if let (Observed::Listed(listed), false) = (&observation.observed, repeated) {
-            self.list(stamp, listed, out);
+            self.list(stamp, raw_sequence, listed, out);
         }
         out.floor.release(raw_sequence);
         self.enter(after);
@@ -308,14 +328,16 @@ impl Node {
     }
 
     /// One part of the end of a statement. With the last one, what is not listed is removed, before the part itself.
-    fn list(&mut self, stamp: Stamp, listed: &Listed, out: &mut Output) {
-        if self.state.stating_sequence == 0 || !listed.complete || !self.add_part(stamp, listed) {
+    fn list(&mut self, stamp: Stamp, raw_sequence: u64, listed: &Listed, out: &mut Output) {
+        if self.state.stating_sequence == 0 || !listed.complete {
             return;
         }
+        self.add_part(stamp, raw_sequence, listed, out);
+        let Some(listing) = self.listing.as_ref().filter(|listing| listing.has_all(listed.parts)) else { return };
         let as_of = AsOf { epoch: stamp.epoch, tick: listed.as_of };
-        let Some(listing) = &self.listing else { return };
+        let ids = listing.ids();
         let gone = self.known.iter().filter_map(|(id, known)| match known {
-            Known::Live(container) if container.freshness() < as_of && !listing.ids.contains(id) => Some(*id),
+            Known::Live(container) if container.freshness() < as_of && !ids.contains(id) => Some(*id),
             Known::Live(_) | Known::Gone(_) => None,
         });
         for id in gone.collect::<Vec<_>>() {
@@ -337,20 +359,17 @@ impl Node {
         self.emit(None, None, false, Subject::Container(removed), out);
     }
 
-    /// Says whether all parts of the open statement are there.
-    fn add_part(&mut self, stamp: Stamp, listed: &Listed) -> bool {
-        let Some(listing) = self.listing.as_mut().filter(|listing| stamp.seq > listing.stating_seq) else {
-            return false;
-        };
-        listing.ids.extend(listed.ids.iter().copied());
-        listing.parts.insert(listed.part);
-        (0..listed.parts).all(|part| listing.parts.contains(&part))
+    fn add_part(&mut self, stamp: Stamp, raw_sequence: u64, listed: &Listed, out: &mut Output) {
+        let listing = self.listing.get_or_insert_default();
+        out.floor.keep(raw_sequence);
+        listing.raw_sequences.push(raw_sequence);
+        listing.parts.insert(listed.part, (stamp.seq, listed.ids.clone()));
     }
 
     /// The word that ends a statement; whole if nothing is missing in it.
     fn close_statement(&mut self, mut listed: Listed, out: &mut Output) -> Listed {
-        let all = |listing: &Listing| (0..listed.parts).all(|part| listing.parts.contains(&part));
-        listed.whole = self.state.stating_sequence != 0 && listed.complete && self.listing.as_ref().is_some_and(all);
+        let is_open = self.state.stating_sequence != 0 && listed.complete;
+        listed.whole = is_open && self.listing.as_ref().is_some_and(|listing| listing.has_all(listed.parts));
         if listed.whole {
             // It may have begun under an earlier writer. Where that one is not known, an older whole statement serves.
             if let Some(writer) = self.stating_writer {
@@ -361,24 +380,29 @@ impl Node {
             self.state.blind = false;
             out.cut.remove(&self.name);
         }
-        if listed.whole || !listed.complete || listed.part + 1 == listed.parts {
+        let ends = listed.whole || !listed.complete || listed.part + 1 == listed.parts;
+        if ends {
             self.end_statement(out);
         }
+        // A restart may read the last part before the others come by: what it lacks is not known.
+        self.state.needs_statement |= is_open && ends && !listed.whole;
         listed
     }
 
     fn begin_listing(&mut self, stating_seq: u64, raw_sequence: u64, out: &mut Output) {
-        if let Some(old) = self.listing.take() {
-            out.floor.release(old.raw_sequence);
+        let listing = self.listing.get_or_insert_default();
+        if stating_seq > listing.stating_seq {
+            listing.stating_seq = stating_seq;
+            listing.after_seq = stating_seq;
+            out.floor.keep(raw_sequence);
+            listing.raw_sequences.push(raw_sequence);
         }
-        out.floor.keep(raw_sequence);
-        self.listing = Some(Listing { stating_seq, raw_sequence, ids: BTreeSet::new(), parts: BTreeSet::new() });
     }
 
     fn end_statement(&mut self, out: &mut Output) {
         self.state.stating_sequence = 0;
-        if let Some(listing) = self.listing.take() {
-            out.floor.release(listing.raw_sequence);
+        for raw_sequence in self.listing.take().into_iter().flat_map(|listing| listing.raw_sequences) {
+            out.floor.release(raw_sequence);
         }
     }
 
@@ -392,13 +416,9 @@ impl Node {
     fn discard(&mut self, stamp: Stamp, item: &Item, reason: Discarded, out: &mut Output) {
         if reason == Discarded::Repeated && self.state.stating_sequence != 0 && stamp.epoch == self.state.epoch {
             match &item.observation.observed {
-                Observed::Stating(_) => {
-                    if self.listing.as_ref().is_none_or(|listing| stamp.seq > listing.stating_seq) {
-                        self.begin_listing(stamp.seq, item.raw_sequence, out);
-                    }
-                }
-                Observed::Listed(listed) if listed.complete => {
-                    self.add_part(stamp, listed);
+                Observed::Stating(_) => self.begin_listing(stamp.seq, item.raw_sequence, out),
+                Observed::Listed(listed) if listed.complete && self.lacks(stamp.seq, listed.part) => {
+                    self.add_part(stamp, item.raw_sequence, listed, out);
                 }
                 Observed::Listed(_)
                 | Observed::Container(_)
@@ -412,6 +432,13 @@ impl Node {
             }
         }
         out.floor.release(item.raw_sequence);
+    }
+
+    /// A part that comes by is newer than what is there of it, and may be of the open statement.
+    fn lacks(&self, seq: u64, part: u32) -> bool {
+        self.listing.as_ref().is_none_or(|listing| {
+            seq > listing.stating_seq && listing.parts.get(&part).is_none_or(|(there, _)| seq > *there)
+        })
     }
 
     /// Stamps are lost: a gap stands in their place.

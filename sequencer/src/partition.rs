@@ -207,7 +207,10 @@ impl Partition {
     pub fn new(rules: Rules, start: Start, recovered: BTreeMap<NodeName, Recovered>) -> Self {
         let mut cut = BTreeSet::new();
         let nodes = recovered.into_iter().map(|(name, mut told)| {
-            told.state.needs_statement |= start.raw_cut && !told.retired;
+            if start.raw_cut && !told.retired {
+                told.state.needs_statement = true;
+                told.state.stating_sequence = 0;
+            }
             // Of a node that is lost all was read before.
             if start.raw_cut && !told.state.lost && told.state.epoch > 0 {
                 cut.insert(name.clone());

@@ -78,7 +78,13 @@ fn messages(dice: &mut Dice, name: &str, epoch: u64, observed: Vec<Observed>, po
                 *position += dice.below(2);
                 observation.spool_place = Some(SpoolPlace { spool_id: 1, position: (*position).max(1) });
             }
-            _ => {}
+            Observed::Hello(_)
+            | Observed::Stating(_)
+            | Observed::Listed(_)
+            | Observed::Blind(_)
+            | Observed::Gap(_)
+            | Observed::Correction(_)
+            | Observed::Nothing => {}
         }
     }
     let mut life = Vec::new();
@@ -86,9 +92,9 @@ fn messages(dice: &mut Dice, name: &str, epoch: u64, observed: Vec<Observed>, po
         let size = (1 + dice.below(3)).min(whole.observations.len() as u64);
         let rest = whole.observations.split_off(usize::try_from(size).expect("a length fits"));
         // All looks of what is sent later began later.
-        let later = rest.iter().filter_map(|observation| match &observation.observed {
-            Observed::Container(state) | Observed::Removed(state) => Some(state.as_of),
-            _ => None,
+        let later = rest.iter().filter_map(|observation| {
+            let (Observed::Container(state) | Observed::Removed(state)) = &observation.observed else { return None };
+            Some(state.as_of)
         });
         let as_of_floor = later.min().unwrap_or(0);
         let observations = std::mem::replace(&mut whole.observations, rest);
@@ -172,19 +178,31 @@ fn states(records: &[Record], at: &str) -> BTreeMap<(NodeName, ContainerId), Con
     states
 }
 
-fn stamps(records: &[Record]) -> Vec<String> {
-    let mut told: Vec<_> = records
-        .iter()
-        .filter(|record| record.stamp.is_some() || matches!(record.subject, Subject::Gap(_)))
-        .map(|record| format!("{} {}", record.node, tell(record)))
-        .collect();
-    told.sort();
-    told
+/// What is told of a node. Of a container that is gone a new life may know more than the old one still did: both say
+/// that nothing changes.
+fn words(records: &[Record], name: &str) -> Vec<String> {
+    let word = |record: &Record| match &record.subject {
+        Subject::Event(_) | Subject::Node(NodeChange::Repeat) => format!("{:?} nothing", record.stamp),
+        Subject::Container(_) if record.removed => format!("{:?} nothing", record.stamp),
+        Subject::Container(_) | Subject::Node(_) | Subject::Gap(_) | Subject::Correction(_) => tell(record),
+    };
+    records.iter().filter(|record| record.node == node(name)).map(word).collect()
+}
+
+/// A cut between two parts of a list that lie in the stream in another order: the last is read before the others come by
+/// once more, so the list is not taken for whole, and another statement is asked for.
+fn is_doubted(records: &[Record], uncut: &[Record], at: &str) -> bool {
+    let is_whole = |record: &Record| tell(record).ends_with("listed whole");
+    let mut ends = uncut.iter().filter(|record| is_whole(record)).filter_map(|end| {
+        records.iter().find(|record| (&record.node, record.stamp) == (&end.node, end.stamp) && !is_whole(record))
+    });
+    ends.clone().for_each(|end| assert!(end.node_state.needs_statement, "{at}: {}", tell(end)));
+    ends.next().is_some()
 }
 
 #[test]
 fn a_life_that_begins_anywhere_ends_where_an_uncut_one_ends() {
-    let (mut cuts, mut gaps, mut removals) = (0, 0, 0);
+    let (mut cuts, mut doubts, mut gaps, mut removals) = (0, 0, 0, 0);
     for seed in 1..=SEEDS {
         let mut dice = Dice(seed * 0x9E37_79B9);
         let (raw, beats) = stream(&mut dice);
@@ -204,10 +222,17 @@ fn a_life_that_begins_anywhere_ends_where_an_uncut_one_ends() {
             let mut desk = Desk::recover(raw.clone(), desk.records, false);
             finish(&mut desk, &beats);
             NODES.iter().for_each(|name| check_order(&desk.records, name, &at));
-            assert_eq!(states(&desk.records, &at), expected, "{at}");
-            assert_eq!(stamps(&desk.records), stamps(&uncut.records), "{at}");
             cuts += 1;
+            if is_doubted(&desk.records, &uncut.records, &at) {
+                doubts += 1;
+                continue;
+            }
+            for name in NODES {
+                assert_eq!(words(&desk.records, name), words(&uncut.records, name), "{at}");
+            }
+            assert_eq!(states(&desk.records, &at), expected, "{at}");
         }
     }
+    assert!(doubts * 5 < cuts, "{doubts} of {cuts} cuts cost a statement");
     assert!(cuts > 500 && gaps > 20 && removals > 20, "{cuts} cuts, {gaps} gaps, {removals} removals");
 }
