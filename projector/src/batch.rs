@@ -1,6 +1,5 @@
 //! From the entries that were read to the calls that are made: pure.
 
-use domain::node::NodeStatus;
 use domain::revision::Place;
 use domain::{NodeName, Partition, Record};
 
@@ -12,7 +11,7 @@ use crate::fold::Change;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// Its keys stand at a checkpoint.
-    At { checkpoint: Checkpoint, status: Option<NodeStatus> },
+    At { checkpoint: Checkpoint },
     /// It is retired by the record at that sequence.
     Retired { sequence: u64 },
 }
@@ -21,14 +20,14 @@ impl Known {
     /// Up to this sequence its records are applied.
     pub(crate) fn applied(&self) -> u64 {
         match self {
-            Self::At { checkpoint, .. } => checkpoint.place.sequence,
+            Self::At { checkpoint } => checkpoint.place.sequence,
             Self::Retired { sequence } => *sequence,
         }
     }
 
     pub(crate) fn rebuild(&self) -> Option<&Rebuild> {
         match self {
-            Self::At { checkpoint, .. } => checkpoint.rebuild.as_ref(),
+            Self::At { checkpoint } => checkpoint.rebuild.as_ref(),
             Self::Retired { .. } => None,
         }
     }

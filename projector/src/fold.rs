@@ -7,7 +7,7 @@ use domain::revision::Place;
 use domain::{Container, NodeName, NodeState, Partition, Record, Status, Subject, Timestamp};
 
 use crate::checkpoint::{Checkpoint, Rebuild, Stored};
-use crate::ops::{Mode, Op};
+use crate::ops::{Mode, Op, Shown};
 
 /// What one call to the function library will change: operations, and the checkpoint before and after them.
 #[derive(Clone, Debug)]
@@ -63,11 +63,6 @@ impl Change {
     /// The checkpoint after it; `None` once the node is retired: then no further record may be taken in.
     pub(crate) fn checkpoint(&self) -> Option<&Checkpoint> {
         self.checkpoint.as_ref()
-    }
-
-    /// How the node is after it, where a record told.
-    pub(crate) fn status(&self) -> Option<NodeStatus> {
-        self.status
     }
 
     /// Takes in the node's next record.
@@ -127,11 +122,12 @@ impl Change {
             (false, true) => Mode::Newer,
             (false, false) => Mode::Always,
         };
-        let unknown_since = match rebuild {
-            Some(rebuild) => Some(rebuild.since),
-            None => is_silent(&record.node_state).then(|| time_of(record)),
+        let shown = match rebuild {
+            Some(rebuild) => Shown::Rebuilding(rebuild.since),
+            None if is_silent(&record.node_state) => Shown::Silent(time_of(record)),
+            None => Shown::Known,
         };
-        self.ops.push(Op::Put { container: Box::new(container.clone()), unknown_since, mode });
+        self.ops.push(Op::Put { container: Box::new(container.clone()), shown, mode });
         if stated {
             self.ops.push(Op::Keep(vec![container.id]));
         }

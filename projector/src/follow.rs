@@ -130,7 +130,7 @@ impl Worker {
         }
         self.apply_parts(parts).await?;
         (self.applied, self.place) = (applied, place);
-        self.count(pending);
+        self.shared.tally.set(self.partition, pending);
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl Worker {
             return Ok(());
         }
         let from = match self.nodes.get(&name) {
-            Some(Known::At { checkpoint, .. }) => From::Checkpoint(checkpoint.clone()),
+            Some(Known::At { checkpoint }) => From::Checkpoint(checkpoint.clone()),
             // A node that is new, or heard of again: whatever the store has of it is not known to be true.
             Some(Known::Retired { .. }) | None => {
                 let standings = self.shared.keys.standings(std::slice::from_ref(&name)).await?;
@@ -165,13 +165,8 @@ impl Worker {
     async fn apply_part(&self, part: Part) -> Result<(NodeName, Known), Trouble> {
         let Part { name, from, records } = part;
         let limits = &self.shared.config.limits;
-        let mut status = match self.nodes.get(&name) {
-            Some(Known::At { status, .. }) => *status,
-            Some(Known::Retired { .. }) | None => None,
-        };
         let (mut untold, mut last) = (0, None);
         for change in changes(self.partition, &name, from, &records, limits, new_rebuild) {
-            status = change.status().or(status);
             last = change.checkpoint().cloned();
             untold = self.apply_change(&name, change).await?;
         }
@@ -180,7 +175,7 @@ impl Worker {
             tell(&self.shared.keys, &name, limits.questions).await?;
         }
         let sequence = records.last().map_or(0, |taken| taken.sequence);
-        let known = last.map_or(Known::Retired { sequence }, |checkpoint| Known::At { checkpoint, status });
+        let known = last.map_or(Known::Retired { sequence }, |checkpoint| Known::At { checkpoint });
         Ok((name, known))
     }
 
@@ -192,10 +187,10 @@ impl Worker {
     }
 
     fn measure(&self, records: &[Taken], rebuilding: bool) {
+        // Records are counted where they are made, by the sequencer.
         let metrics = &self.shared.context.metrics;
         let now = service::clock::now();
         for Taken { record, .. } in records {
-            metrics.record(type_of(&record.subject));
             let is_look = matches!(record.subject, Subject::Container(_)) && !record.repeated && !rebuilding;
             if let Some(observed_at) = record.observed_at.filter(|_| is_look) {
                 let nanos = u64::try_from(now.0.saturating_sub(observed_at.0)).unwrap_or(0);
@@ -284,7 +279,7 @@ impl Worker {
         let standings = self.shared.keys.standings(&names).await?;
         for (name, standing) in names.iter().zip(standings) {
             let stands = match self.nodes.get(name) {
-                Some(Known::At { checkpoint, .. }) => standing.is_there && standing.stored == Stored::from(checkpoint),
+                Some(Known::At { checkpoint }) => standing.is_there && standing.stored == Stored::from(checkpoint),
                 Some(Known::Retired { .. }) | None => !standing.is_there,
             };
             if !stands {
@@ -324,14 +319,4 @@ impl Worker {
 async fn lost(holding: &mut watch::Receiver<bool>) {
     // Who keeps the lease ends after this does.
     drop(holding.wait_for(|held| !*held).await);
-}
-
-fn type_of(subject: &Subject) -> &'static str {
-    match subject {
-        Subject::Container(_) => "container",
-        Subject::Event(_) => "event",
-        Subject::Node(_) => "node_change",
-        Subject::Gap(_) => "gap",
-        Subject::Correction(_) => "correction",
-    }
 }

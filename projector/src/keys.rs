@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::node::NodeStatus;
 use domain::revision::Place;
 use domain::{NodeName, Partition, Partitions, Prefix, Timestamp};
 use redis::{Cmd, Value};
@@ -19,7 +18,6 @@ pub(crate) struct Standing {
     pub(crate) stored: Stored,
     /// The node's hash is there.
     pub(crate) is_there: bool,
-    pub(crate) status: Option<NodeStatus>,
 }
 
 /// What became of an apply.
@@ -77,8 +75,8 @@ impl Keys {
         for part in nodes.chunks(PIPELINE_MAX) {
             let commands: Vec<_> = part.iter().map(|node| self.ask_standing(node)).collect();
             let mut pipeline = redis::pipe();
-            for (checkpoint, status) in &commands {
-                pipeline.add_command(checkpoint.clone()).add_command(status.clone());
+            for (checkpoint, name) in &commands {
+                pipeline.add_command(checkpoint.clone()).add_command(name.clone());
             }
             let answers: Vec<Value> = match self.store.pipeline(&pipeline).await {
                 Err(error) if !error.is_away() => self.one_by_one(&commands).await?,
@@ -86,28 +84,27 @@ impl Keys {
             };
             standings.extend(answers.chunks(2).map(|pair| {
                 let fields = pair.first().and_then(texts).and_then(|fields| fields.try_into().ok());
-                let [name, status]: [String; 2] =
-                    pair.get(1).and_then(texts).and_then(|fields| fields.try_into().ok()).unwrap_or_default();
+                let name = pair.get(1).and_then(text).unwrap_or_default();
                 let stored = fields.map_or_else(Stored::default, Stored);
-                Standing { stored, is_there: !name.is_empty(), status: status.parse().ok() }
+                Standing { stored, is_there: !name.is_empty() }
             }));
         }
         Ok(standings)
     }
 
     fn ask_standing(&self, node: &NodeName) -> (Cmd, Cmd) {
-        let (mut checkpoint, mut status) = (redis::cmd("HMGET"), redis::cmd("HMGET"));
+        let (mut checkpoint, mut name) = (redis::cmd("HMGET"), redis::cmd("HGET"));
         checkpoint.arg(self.prefix.checkpoint_key(node)).arg(&CHECKPOINT_FIELDS);
-        status.arg(self.prefix.node_key(node)).arg(&["name", "status"]);
-        (checkpoint, status)
+        name.arg(self.prefix.node_key(node)).arg("name");
+        (checkpoint, name)
     }
 
     /// A key of the wrong type reads as absent, and the rebuild that follows puts it right.
     async fn one_by_one(&self, commands: &[(Cmd, Cmd)]) -> Result<Vec<Value>, Error> {
         let mut answers = Vec::with_capacity(2 * commands.len());
-        for (checkpoint, status) in commands {
+        for (checkpoint, name) in commands {
             answers.push(mended(self.store.query(checkpoint).await)?);
-            answers.push(mended(self.store.query(status).await)?);
+            answers.push(mended(self.store.query(name).await)?);
         }
         Ok(answers)
     }

@@ -81,19 +81,24 @@ local function remove(base, id)
     untold_service(base, service)
   end
   on('SREM', base .. 'containers', id)
+  on('HDEL', base .. 'since', id)
   untold(base, 'id:' .. id)
+end
+
+-- What a rebuild alone needs: which ids its statement names, and since when their last status was.
+local function end_rebuild(base)
+  redis.call('DEL', base .. 'stated', base .. 'since')
 end
 
 -- Nobody can say what the node's containers do: unknown from now on, the last known status kept.
 local function mark_unknown(base, since)
   for _, id in ipairs(on('SMEMBERS', base .. 'containers')) do
     local key = base .. 'container:' .. id
-    local old = on('HMGET', key, 'status', 'project', 'service', 'status_since')
+    local old = on('HMGET', key, 'status', 'project', 'service')
     if not old[1] then
       remove(base, id)
     elseif old[1] ~= 'unknown' then
       redis.call('HSET', key, 'status', 'unknown', 'last_status', old[1], 'status_since', since)
-      if old[4] then redis.call('HSET', key, 'last_status_since', old[4]) end
       set_status(base, id, 'unknown')
       untold_service(base, service_of(old[2], old[3]))
     end
@@ -103,10 +108,11 @@ end
 -- Each operation: reads its arguments from position `i` on, changes the node, returns the position after them.
 local operations = {}
 
--- put <id> <mode> <freshness> <status> <service> <how many> <fields and values>
+-- put <id> <mode> <freshness> <status> <service> <in a rebuild: since when its last status was> <how many> <fields and values>
 function operations.put(base, args, i)
-  local id, mode, fresh, status, service, many = args[i], args[i + 1], args[i + 2], args[i + 3], args[i + 4], tonumber(args[i + 5])
-  local first, last = i + 6, i + 5 + many
+  local id, mode, fresh, status, service = args[i], args[i + 1], args[i + 2], args[i + 3], args[i + 4]
+  local since, many = args[i + 5], tonumber(args[i + 6])
+  local first, last = i + 7, i + 6 + many
   if service == '' then service = nil end
   local key = base .. 'container:' .. id
   local old = on('HMGET', key, 'status', 'health', 'stop_cause', 'project', 'service', 'epoch', 'as_of')
@@ -117,6 +123,7 @@ function operations.put(base, args, i)
   local before = service_of(old[4], old[5])
   redis.call('DEL', key)
   redis.call('HSET', key, unpack(args, first, last))
+  if since ~= '' then on('HSET', base .. 'since', id, since) end
   local new = redis.call('HMGET', key, 'health', 'stop_cause')
   set_status(base, id, status)
   if before and before ~= service then
@@ -163,7 +170,7 @@ end
 
 -- begin <since>: a rebuild begins; everything is unknown, and everything in other slots is to be told anew
 function operations.begin(base, args, i)
-  redis.call('DEL', base .. 'stated')
+  end_rebuild(base)
   for _, status in ipairs(STATUSES) do redis.call('DEL', base .. 'status:' .. status) end
   mark_unknown(base, args[i])
   for _, id in ipairs(on('SMEMBERS', base .. 'containers')) do
@@ -193,18 +200,19 @@ end
 function operations.finish(base, args, i)
   for _, id in ipairs(on('SMEMBERS', base .. 'containers')) do
     local key = base .. 'container:' .. id
-    local old = on('HMGET', key, 'status', 'last_status', 'last_status_since', 'project', 'service')
+    local old = on('HMGET', key, 'status', 'last_status', 'project', 'service')
     if not old[1] or on('SISMEMBER', base .. 'stated', id) == 0 then
       remove(base, id)
     elseif old[1] == 'unknown' and old[2] then
+      local since = on('HGET', base .. 'since', id)
       redis.call('HSET', key, 'status', old[2])
-      redis.call('HDEL', key, 'last_status', 'last_status_since', 'status_since')
-      if old[3] then redis.call('HSET', key, 'status_since', old[3]) end
+      redis.call('HDEL', key, 'last_status', 'status_since')
+      if since then redis.call('HSET', key, 'status_since', since) end
       set_status(base, id, old[2])
-      untold_service(base, service_of(old[4], old[5]))
+      untold_service(base, service_of(old[3], old[4]))
     end
   end
-  redis.call('DEL', base .. 'stated')
+  end_rebuild(base)
   return i
 end
 
@@ -212,7 +220,8 @@ end
 function operations.forget(base, args, i)
   for _, id in ipairs(on('SMEMBERS', base .. 'containers')) do remove(base, id) end
   for _, status in ipairs(STATUSES) do redis.call('DEL', base .. 'status:' .. status) end
-  redis.call('DEL', base .. 'node', base .. 'containers', base .. 'stated')
+  redis.call('DEL', base .. 'node', base .. 'containers')
+  end_rebuild(base)
   untold(base, 'node')
   return i
 end

@@ -25,11 +25,22 @@ impl Mode {
     }
 }
 
+/// How a container's state is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// As it is.
+    Known,
+    /// Unknown since that time: nobody can look at the node.
+    Silent(Timestamp),
+    /// Unknown since that time, until the rebuild is over.
+    Rebuilding(Timestamp),
+}
+
 /// One operation. The function applies them in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
-    /// A container's state; unknown since that time, if one is given.
-    Put { container: Box<Container>, unknown_since: Option<Timestamp>, mode: Mode },
+    /// A container's state, and whether it can be shown.
+    Put { container: Box<Container>, shown: Shown, mode: Mode },
     /// A container is gone.
     Remove { id: ContainerId, as_of: AsOf, mode: Mode },
     /// Fields of the node; an empty value removes one.
@@ -52,7 +63,7 @@ impl Op {
     /// Appends the operation in the library's form.
     pub(crate) fn append_to(&self, args: &mut Vec<String>) {
         match self {
-            Self::Put { container, unknown_since, mode } => append_put(args, container, *unknown_since, *mode),
+            Self::Put { container, shown, mode } => append_put(args, container, *shown, *mode),
             Self::Remove { id, as_of, mode } => {
                 args.extend(["remove".to_owned(), id.to_string(), mode.as_str().to_owned(), freshness(*as_of)]);
             }
@@ -79,17 +90,21 @@ impl Op {
     }
 }
 
-fn append_put(args: &mut Vec<String>, container: &Container, unknown_since: Option<Timestamp>, mode: Mode) {
+fn append_put(args: &mut Vec<String>, container: &Container, shown: Shown, mode: Mode) {
+    let since = container.status_since.map(|since| since.to_string()).unwrap_or_default();
+    let (unknown_since, last_since) = match shown {
+        Shown::Known => (None, String::new()),
+        Shown::Silent(unknown) => (Some(unknown), String::new()),
+        // What `status_since` is again when the rebuild is over.
+        Shown::Rebuilding(unknown) => (Some(unknown), since),
+    };
     let mut shown = container.clone();
-    let mut fields = Vec::new();
     if let Some(since) = unknown_since.filter(|_| container.status != Status::Unknown) {
         shown.status = Status::Unknown;
         shown.last_status = Some(container.status);
         shown.status_since = Some(since);
-        // What `status_since` is again when the state is known again.
-        fields.extend(container.status_since.map(|since| ("last_status_since", since.to_string())));
     }
-    fields.extend(fields::container(&shown));
+    let fields = fields::container(&shown);
     args.extend([
         "put".to_owned(),
         shown.id.to_string(),
@@ -97,6 +112,7 @@ fn append_put(args: &mut Vec<String>, container: &Container, unknown_since: Opti
         freshness(shown.freshness()),
         shown.status.to_string(),
         shown.compose_service().unwrap_or_default(),
+        last_since,
         (2 * fields.len()).to_string(),
     ]);
     args.extend(fields.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));

@@ -69,10 +69,10 @@ impl Worker {
         let Some(checkpoint) = change.checkpoint().cloned() else {
             return Err(Trouble::Changed("a node was retired while its rebuild began"));
         };
-        let (name, status) = (change.name().clone(), change.status());
+        let name = change.name().clone();
         self.apply_one(change).await?;
         tracing::info!(node = %name, why, from = checkpoint.place.sequence, "builds the node's keys anew");
-        Ok(Known::At { checkpoint, status })
+        Ok(Known::At { checkpoint })
     }
 
     async fn apply_one(&self, change: Change) -> Result<(), Trouble> {

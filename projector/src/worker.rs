@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, jetstream};
-use domain::node::NodeStatus;
 use domain::revision::Place;
 use domain::{NodeName, Partition, Partitions};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -22,7 +21,7 @@ use crate::cursor::{Verdict, judge};
 use crate::keys::{Keys, Standing};
 use crate::renewal::Renewal;
 use crate::stream::{Extent, State};
-use crate::tally::{Counts, Tally};
+use crate::tally::Tally;
 use crate::telling::tell;
 use crate::trouble::Trouble;
 
@@ -129,7 +128,7 @@ async fn once(
 ) -> Result<(), Trouble> {
     let mut worker = Worker::verified(shared, partition).await?;
     let result = worker.follow(holding, stop).await;
-    worker.shared.tally.set(partition, Counts::default());
+    worker.shared.tally.set(partition, 0);
     result
 }
 
@@ -160,7 +159,7 @@ impl Worker {
         worker.verify_nodes(end).await?;
         health.ready("redis");
         let lowest = worker.nodes.values().filter_map(|known| match known {
-            Known::At { checkpoint, .. } => Some(checkpoint.place),
+            Known::At { checkpoint } => Some(checkpoint.place),
             Known::Retired { .. } => None,
         });
         let lowest = lowest.min_by_key(|place| place.sequence);
@@ -189,7 +188,7 @@ impl Worker {
         }
         for (name, standing, verdict) in judged {
             let known = match (verdict, standing.stored.parse()) {
-                (Verdict::Follow, Some(checkpoint)) => Some(Known::At { checkpoint, status: standing.status }),
+                (Verdict::Follow, Some(checkpoint)) => Some(Known::At { checkpoint }),
                 (Verdict::Follow, None) => None,
                 (Verdict::Rebuild(why), _) => self.begin_rebuild(&name, &standing, end, why).await?,
             };
@@ -217,17 +216,6 @@ impl Worker {
     /// The node is of this partition.
     pub(crate) fn owns(&self, name: &NodeName) -> bool {
         self.shared.partitions.of(name) == self.partition
-    }
-
-    /// How many nodes are how, and how far the end of the record is.
-    pub(crate) fn count(&self, lag: u64) {
-        let mut nodes: BTreeMap<NodeStatus, u64> = BTreeMap::new();
-        for known in self.nodes.values() {
-            if let Known::At { status: Some(status), .. } = known {
-                *nodes.entry(*status).or_default() += 1;
-            }
-        }
-        self.shared.tally.set(self.partition, Counts { lag, nodes });
     }
 }
 

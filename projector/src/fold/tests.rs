@@ -53,8 +53,8 @@ fn node(rebuilding: bool) -> Change {
 /// The operations as words, without those about the node itself.
 fn told(change: &Change) -> Vec<String> {
     let told = change.ops.iter().filter_map(|op| match op {
-        Op::Put { container, unknown_since, mode } => {
-            let unknown = if unknown_since.is_some() { "unknown" } else { "known" };
+        Op::Put { container, shown, mode } => {
+            let unknown = if *shown == Shown::Known { "known" } else { "unknown" };
             Some(format!("put {} {unknown} {mode:?}", container.id.as_bytes()[0]))
         }
         Op::Remove { id, mode, .. } => Some(format!("remove {} {mode:?}", id.as_bytes()[0])),

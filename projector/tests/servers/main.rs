@@ -196,8 +196,15 @@ async fn a_rebuild_goes_on_over_a_restart_and_removes_what_is_gone() {
     tokio::time::sleep(HEARTBEAT).await;
     assert!(world.shown("n1").await.iter().all(|shown| shown.contains("unknown")), "not the statement asked for");
     assert_eq!(world.view("n1").await.checkpoint.unwrap().rebuild.unwrap().token, token);
+    let unknown = world.hash(&format!("deckwatch:{{n1}}:container:{}", id(1))).await;
+    assert!(unknown.contains_key("status_since") && !unknown.contains_key("last_status_since"), "{unknown:?}");
     node.serve().await;
     world.until_shown("n1", &["1 running", "3 running"]).await;
+    let known = world.hash(&format!("deckwatch:{{n1}}:container:{}", id(1))).await;
+    assert!(known["status_since"] < unknown["status_since"], "since when it runs: {known:?}");
+    let checkpoint = world.hash("deckwatch:{n1}:checkpoint").await;
+    assert_eq!(checkpoint.into_keys().collect::<Vec<_>>(), ["partition", "sequence", "writer"]);
+    assert_eq!(world.ask::<i64>(&["EXISTS", "deckwatch:{n1}:stated", "deckwatch:{n1}:since"]).await, 0);
     until("told", async || world.ask::<i64>(&["EXISTS", &format!("deckwatch:id:{}", id(2))]).await == 0).await;
     projector.stop().await.expect("it ends well");
 }
@@ -316,7 +323,7 @@ async fn a_call_that_expects_another_checkpoint_changes_nothing() {
     let json: serde_json::Value = serde_json::from_str(&before).unwrap();
     assert_eq!(json["checkpoint"]["sequence"], "18446744073709551614");
     assert_eq!(json["containers"], serde_json::json!([]));
-    let put = ["put", "x", "always", "0", "running", "", "2", "id", "x"];
+    let put = ["put", "x", "always", "0", "running", "", "", "2", "id", "x"];
     for expected in [[""; 6], at("18446744073709551615"), ["1", "18446744073709551614", "00000000000000ff", "", "", ""]]
     {
         assert_eq!(apply(expected, at("7"), &put).await, "refused");
@@ -348,6 +355,29 @@ async fn keys_of_the_wrong_type_are_put_right() {
     assert_eq!(world.members("deckwatch:{n1}:status:running").await, [id(1).to_string()]);
     until("told", async || world.ask::<String>(&["TYPE", "deckwatch:nodes"]).await == "set").await;
     until("told", async || world.ask::<String>(&["TYPE", "deckwatch:meta"]).await == "hash").await;
+    projector.stop().await.expect("it ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_passed_and_counted() {
+    let world = World::new().await;
+    let projector = world.start_projector();
+    let node = Node::new(&world, "n1");
+    let _served = node.serve().await;
+    node.hello().await;
+    node.put(1, Status::Running).await;
+    world.until_shown("n1", &["1 running"]).await;
+    // No protobuf, a record without an arm, and a gap for a reason that nobody knows yet.
+    for payload in [b"\xffjunk".to_vec(), Vec::new(), node.gap_of_unknown_reason().await] {
+        world.jetstream.publish("deckwatch.state.0.n1.gap", payload.into()).await.unwrap().await.unwrap();
+    }
+    node.put(2, Status::Exited).await;
+    world.until_shown("n1", &["1 running", "2 exited"]).await;
+    let metrics = projector.context.metrics.encode();
+    let counted = metrics.lines().filter(|line| line.starts_with("deckwatch_dead_letters_total{"));
+    let counted: u64 = counted.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum();
+    assert_eq!(counted, 3, "{metrics}");
+    assert!(!metrics.contains("deckwatch_records_total{"), "records are counted by the sequencer: {metrics}");
     projector.stop().await.expect("it ends well");
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use domain::container::AsOf;
 use domain::names::Request;
-use domain::node::{Engine, Hello, Listed, NodeChange};
+use domain::node::{Engine, Gap, GapRange, GapReason, Hello, Listed, NodeChange};
 use domain::record::Recovery;
 use domain::rpc::{Responder, ResyncRequest, ResyncResponse};
 use domain::wire::Wire;
@@ -408,6 +408,19 @@ impl Node {
         self.inner.lock().await.write(Subject::Node(NodeChange::Forgotten), false).await;
     }
 
+    /// A record of a gap, for a reason that this program does not know.
+    pub(crate) async fn gap_of_unknown_reason(&self) -> Vec<u8> {
+        let inner = self.inner.lock().await;
+        let range = GapRange::Stamps { epoch: 1, from: 900, to: None };
+        let gap = Gap { reason: GapReason::NotKept, range, action: "x".to_owned() };
+        let mut bytes = inner.record(Subject::Gap(gap), None).encode();
+        // The record's field 11, its length, then the gap's field 1.
+        let is_gap = |of: &[u8]| of[0] == (11 << 3 | 2) && of[2] == 1 << 3 && of[4] == 2 << 3;
+        let at = bytes.windows(5).position(is_gap);
+        bytes[at.expect("a gap begins with its reason") + 3] = 0x7f;
+        bytes
+    }
+
     /// Of the record nothing is left: it begins anew, with another writer.
     pub(crate) async fn begin_anew(&self) {
         let mut inner = self.inner.lock().await;
@@ -451,24 +464,28 @@ impl Inner {
         self.write(Subject::Container(Box::new(container)), true).await;
     }
 
-    async fn write(&mut self, subject: Subject, stamped: bool) -> u64 {
-        let stamp = stamped.then_some(Stamp { epoch: self.state.epoch, seq: self.state.next_seq });
-        self.state.next_seq += u64::from(stamped);
+    fn record(&self, subject: Subject, stamp: Option<Stamp>) -> Record {
         let now = service::clock::now();
-        let record = Record {
+        Record {
             node: self.name.clone(),
             stamp,
             writer: self.writer,
             recorded_at: now,
-            observed_at: stamped.then_some(now),
-            cause: stamped.then_some(domain::Cause::Event),
+            observed_at: stamp.map(|_| now),
+            cause: stamp.map(|_| domain::Cause::Event),
             event: None,
             subject,
             repeated: false,
             removed: false,
             node_state: self.state.clone(),
             recovery: Recovery::default(),
-        };
+        }
+    }
+
+    async fn write(&mut self, subject: Subject, stamped: bool) -> u64 {
+        let stamp = stamped.then_some(Stamp { epoch: self.state.epoch, seq: self.state.next_seq });
+        self.state.next_seq += u64::from(stamped);
+        let record = self.record(subject, stamp);
         let subject = Prefix::default().state(Partition(0), &self.name, &record.state_subject());
         loop {
             // While NATS is away: again. A record that is stored twice is one that is applied twice.
