@@ -206,6 +206,11 @@ fn a_newer_sign_of_life_does_not_take_back_what_an_older_one_proved() {
 }
 
 #[test]
+fn what_is_proven_of_an_epoch_says_nothing_of_the_next() {
+    check("1.1h beat1:3 read 2.1h1:1 wake", "1.1 ask(1.2-3) 2.1");
+}
+
+#[test]
 fn too_much_too_early_is_a_gap() {
     check("1.1h 1.3 1.5 1.7 1.9", "1.1 lost(1.2-2 HeldFull) 1.3");
 }
