@@ -139,16 +139,6 @@ words! {
     }
 }
 
-impl StopCause {
-    /// The end was not asked for and is not a success: it counts as `failed` in a service's totals.
-    pub fn is_failure(self) -> bool {
-        match self {
-            Self::Crashed | Self::OomKilled | Self::DaemonRestart | Self::Vanished | Self::StartFailed => true,
-            Self::Completed | Self::Stopped | Self::Killed | Self::Removed => false,
-        }
-    }
-}
-
 words! {
     /// Transport protocol of a port.
     Protocol {

@@ -4,7 +4,16 @@
 
 /// Package `deckwatch.v1`.
 pub mod v1 {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated")]
+    #![allow(
+        clippy::all,
+        clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
+        clippy::clone_on_ref_ptr,
+        clippy::wildcard_enum_match_arm,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated"
+    )]
     include!(concat!(env!("OUT_DIR"), "/deckwatch.v1.rs"));
 }
 

@@ -14,13 +14,14 @@ pub(crate) fn parse(message: &Message) -> Result<NodeName, String> {
 }
 
 /// Frees a retired node's name, so that another engine may take it.
-pub(crate) async fn free_name(client: &Client, prefix: &Prefix, node: &NodeName) {
+pub(crate) async fn free_name(client: &Client, prefix: &Prefix, node: &NodeName) -> Result<(), String> {
     let mut headers = HeaderMap::new();
     headers.insert("KV-Operation", "DEL");
     let key = format!("$KV.{}.{node}", prefix.nodes_bucket());
-    if let Err(error) = client.request_with_headers(key, headers, Bytes::new()).await {
-        tracing::warn!(%node, %error, "the node's name could not be freed; forget it again");
-    }
+    let jetstream = async_nats::jetstream::new(client.clone());
+    let publish = jetstream.publish_with_headers(key, headers, Bytes::new());
+    let acknowledged = publish.await.map_err(|error| error.to_string())?.await;
+    acknowledged.map(drop).map_err(|error| error.to_string())
 }
 
 /// Says that it is done.

@@ -14,9 +14,12 @@ mod publish;
 mod raw;
 mod recover;
 mod streams;
+mod tally;
 mod worker;
 
 use std::time::Duration;
+
+pub use tally::Count;
 
 use domain::{Instance, Partitions, Prefix};
 use service::{Context, Failure};
@@ -89,8 +92,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         return Ok(());
     }
     let mut workers = tokio::task::JoinSet::new();
+    let tally = tally::Tally::default();
     for partition in config.partitions.all() {
-        workers.spawn(worker::run(partition, client.clone(), config.clone(), context.clone()));
+        workers.spawn(worker::run(partition, client.clone(), config.clone(), context.clone(), tally.clone()));
     }
     let mut result = Ok(());
     while let Some(ended) = workers.join_next().await {

@@ -118,6 +118,11 @@ impl Node {
         self.retired
     }
 
+    /// Nothing is known of it but beats, and they ended.
+    pub(crate) fn is_rumour(&self, now: Millis) -> bool {
+        self.state.epoch == 0 && !self.retired && now > self.silent_since + self.rules.lost_after
+    }
+
     pub(crate) fn is_blind(&self) -> bool {
         self.state.blind
     }

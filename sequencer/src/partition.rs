@@ -7,6 +7,7 @@ use domain::{Batch, NodeName, NodeState, Record, Subject, Timestamp, Writer};
 use ordering::Answer;
 
 use crate::node::{Known, Node};
+use crate::tally::Count;
 
 /// A point of the monotonic clock, in milliseconds.
 pub type Millis = u64;
@@ -261,6 +262,8 @@ impl Partition {
                 for node in self.nodes.values_mut() {
                     node.wake(now, read_to, &mut self.output);
                 }
+                // A name that only beats have named, and no more.
+                self.nodes.retain(|_, node| !node.is_rumour(now));
             }
         }
     }
@@ -275,12 +278,15 @@ impl Partition {
         node.message(now, raw_sequence, batch, &mut self.output);
     }
 
-    /// Retires a node that is lost.
+    /// Retires a node that is lost. Returns the sequence that its record will have; 0 where it was retired before.
     ///
     /// # Errors
     /// It is not there, or not lost.
     pub fn forget(&mut self, now: Millis, name: &NodeName, wall: Timestamp) -> Result<u64, NotForgotten> {
-        let node = self.nodes.get_mut(name).filter(|node| !node.is_retired()).ok_or(NotForgotten::Unknown)?;
+        let node = self.nodes.get_mut(name).ok_or(NotForgotten::Unknown)?;
+        if node.is_retired() {
+            return Ok(0);
+        }
         if !node.is_lost() {
             return Err(NotForgotten::Alive);
         }
@@ -313,17 +319,19 @@ impl Partition {
         self.nodes.values().filter_map(|node| node.wants_read_to(now)).max()
     }
 
-    /// Nodes by status, for metrics: alive, blind, lost.
-    pub fn count_nodes(&self) -> (i64, i64, i64) {
-        self.nodes.values().filter(|node| !node.is_retired()).fold((0, 0, 0), |(alive, blind, lost), node| {
+    /// Nodes by status. Retired ones do not count.
+    pub fn count_nodes(&self) -> Count {
+        let mut count = Count::default();
+        for node in self.nodes.values().filter(|node| !node.is_retired()) {
             if node.is_lost() {
-                (alive, blind, lost + 1)
+                count.lost += 1;
             } else if node.is_blind() {
-                (alive, blind + 1, lost)
+                count.blind += 1;
             } else {
-                (alive + 1, blind, lost)
+                count.alive += 1;
             }
-        })
+        }
+        count
     }
 }
 

@@ -178,6 +178,11 @@ fn check(have: &Stream, want: &Stream, partitions: Partitions, config: &Config) 
         ("allow_atomic", have.allow_atomic_publish != want.allow_atomic_publish),
         ("allow_rollup_hdrs", have.allow_rollup),
         ("storage", have.storage != want.storage),
+        ("retention", have.retention != want.retention),
+        ("discard", have.discard != want.discard),
+        ("max_age", have.max_age != want.max_age),
+        ("allow_direct", have.allow_direct != want.allow_direct),
+        ("deny_delete", have.deny_delete != want.deny_delete),
     ];
     match differs.iter().find(|(_, differs)| *differs) {
         Some((field, _)) => Err(Failure::failed(format!(

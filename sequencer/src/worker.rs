@@ -19,6 +19,7 @@ use service::{Context, Failure};
 use tokio::sync::{mpsc, watch};
 
 use crate::partition::{Millis, Partition, Recovered, Rules, Start};
+use crate::tally::Tally;
 use crate::worker::life::{Life, Readers};
 use crate::{Config, raw, recover};
 
@@ -51,14 +52,21 @@ impl fmt::Display for Broken {
 ///
 /// # Errors
 /// What waiting cannot heal.
-pub(crate) async fn run(number: Number, client: Client, config: Config, context: Context) -> Result<(), Failure> {
+pub(crate) async fn run(
+    number: Number,
+    client: Client,
+    config: Config,
+    mut context: Context,
+    tally: Tally,
+) -> Result<(), Failure> {
+    context.health = context.health.of(&format!("partition {number}"));
     let healthy = Arc::new(AtomicBool::new(true));
     let (held_tx, mut held) = watch::channel(false);
     let leases = Bucket::new(client.clone(), config.prefix.leases_bucket());
     let lease = Lease::new(leases, format!("sequencer.{number}"), config.instance);
     let stop_lease = service::Stop::new();
     let leasing = tokio::spawn(hold(lease, held_tx, Arc::clone(&healthy), stop_lease.clone()));
-    let worker = Worker { number, client, config, context, healthy };
+    let worker = Worker { number, client, config, context, healthy, tally };
     while !worker.context.stop.is_stopped() {
         let lived = if !worker.healthy.load(Ordering::SeqCst) {
             // The lease is raised again only when recovery is seen to succeed.
@@ -72,6 +80,7 @@ pub(crate) async fn run(number: Number, client: Client, config: Config, context:
             }
             continue;
         };
+        worker.tally.set(&worker.context.metrics, number, None);
         match lived {
             Ok(()) => {
                 worker.healthy.store(true, Ordering::SeqCst);
@@ -80,7 +89,7 @@ pub(crate) async fn run(number: Number, client: Client, config: Config, context:
             Err(Ended::Failed(failure)) => return Err(failure),
             Err(Ended::Broken(broken)) => {
                 worker.healthy.store(false, Ordering::SeqCst);
-                worker.context.health.unready("records", format!("partition {number}: {broken}"));
+                worker.context.health.unready("records", broken.to_string());
                 worker.context.stop.sleep(RETRY_TIME).await;
             }
         }
@@ -120,6 +129,7 @@ struct Worker {
     config: Config,
     context: Context,
     healthy: Arc<AtomicBool>,
+    tally: Tally,
 }
 
 /// What a writing life begins with.

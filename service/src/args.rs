@@ -77,8 +77,8 @@ pub struct RoleArgs {
     /// How long to finish what is under way when told to stop
     #[arg(long, env = "DECKWATCH_GRACE", value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub grace: Duration,
-    /// How often signs of life are sent and expected
-    #[arg(long, env = "DECKWATCH_HEARTBEAT", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    /// How often signs of life are sent and expected; at least 1s
+    #[arg(long, env = "DECKWATCH_HEARTBEAT", value_name = "TIME", default_value = "5s", value_parser = heartbeat)]
     pub heartbeat: Duration,
 }
 
@@ -183,6 +183,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err("it must be more than nothing; use for example 5s".to_owned()) } else { Ok(time) }
 }
 
+/// Shortest time between two signs of life: a pause that any loaded machine makes is none.
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+
+/// A time between two signs of life.
+fn heartbeat(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < HEARTBEAT_MIN { Err("it must be at least 1s; use for example 5s".to_owned()) } else { Ok(time) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +212,7 @@ mod tests {
         assert_eq!(duration("1m 30s"), Ok(Duration::from_secs(90)));
         assert!(duration("0s").is_err());
         assert!(duration("soon").is_err());
+        assert_eq!(heartbeat("1s"), Ok(Duration::from_secs(1)));
+        assert!(heartbeat("999ms").is_err());
     }
 }

@@ -2,44 +2,71 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a program is not ready: a reason for each condition that does not hold.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Health {
-    /// Whose conditions these are, where several roles share a program; else empty.
-    role: &'static str,
-    reasons: Arc<Mutex<BTreeMap<(&'static str, &'static str), String>>>,
+    /// Whose conditions these are, where several share a program; else empty.
+    part: Arc<str>,
+    conditions: Arc<Mutex<Conditions>>,
+}
+
+/// By part and name.
+type Conditions = BTreeMap<(Arc<str>, &'static str), Condition>;
+
+/// One condition: why it does not hold, if it does not.
+struct Condition {
+    reason: Option<String>,
+    /// It held once: that it no longer does is worth a warning.
+    held: bool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { part: "".into(), conditions: Arc::default() }
+    }
 }
 
 impl Health {
-    /// The same program's health, with the conditions of one of its roles.
-    pub fn of(&self, role: &'static str) -> Self {
-        Self { role, reasons: Arc::clone(&self.reasons) }
+    /// The same program's health, with conditions of their own for one of its roles, or one part of a role.
+    pub fn of(&self, part: &str) -> Self {
+        let part = format!("{} {part}", self.part);
+        Self { part: part.trim_start().into(), conditions: Arc::clone(&self.conditions) }
     }
 
     /// The condition does not hold, for this reason. A reason that is new is logged once.
     pub fn unready(&self, condition: &'static str, reason: impl Into<String>) {
         let reason = reason.into();
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (self.role, condition);
-        if reasons.get(&key) != Some(&reason) {
-            tracing::warn!(condition, reason, "not ready");
-            reasons.insert(key, reason);
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = conditions.entry((Arc::clone(&self.part), condition));
+        let known = known.or_insert(Condition { reason: None, held: false });
+        if known.reason.as_ref() == Some(&reason) {
+            return;
         }
+        let part = &*self.part;
+        if known.held {
+            tracing::warn!(part, condition, reason, "not ready");
+        } else {
+            tracing::info!(part, condition, reason, "not ready yet");
+        }
+        known.reason = Some(reason);
     }
 
     /// The condition holds. That it holds again is logged once.
     pub fn ready(&self, condition: &'static str) {
-        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        if reasons.remove(&(self.role, condition)).is_some() {
-            tracing::info!(condition, "ready");
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = conditions.entry((Arc::clone(&self.part), condition));
+        let known = known.or_insert(Condition { reason: None, held: true });
+        known.held = true;
+        if known.reason.take().is_some() {
+            tracing::info!(part = &*self.part, condition, "ready");
         }
     }
 
     /// Every condition that does not hold, with its reason.
     pub fn reasons(&self) -> Vec<(String, String)> {
-        let reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = reasons.iter().map(|((role, condition), reason)| {
-            let name = [*role, *condition].join(" ").trim_start().to_owned();
-            (name, reason.clone())
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = conditions.iter().filter_map(|((part, condition), known)| {
+            let name = format!("{part} {condition}").trim_start().to_owned();
+            Some((name, known.reason.clone()?))
         });
         named.collect()
     }
@@ -59,10 +86,10 @@ mod tests {
     }
 
     #[test]
-    fn each_role_counts_for_itself() {
+    fn each_part_counts_for_itself() {
         let health = Health::default();
-        health.of("producer").unready("nats", "away");
-        health.of("sequencer").ready("nats");
-        assert_eq!(health.reasons(), [("producer nats".to_owned(), "away".to_owned())]);
+        health.of("sequencer").of("partition 1").unready("records", "away");
+        health.of("sequencer").of("partition 0").ready("records");
+        assert_eq!(health.reasons(), [("sequencer partition 1 records".to_owned(), "away".to_owned())]);
     }
 }

@@ -1,7 +1,7 @@
 //! Connections to NATS.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +21,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const RETRY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the server is asked for a sign of life: two that are missed end the connection.
 const PING_TIME: Duration = Duration::from_secs(5);
+
+/// What stands before each certificate in a file.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
 
 /// Addresses of NATS servers, at least one.
 #[derive(Clone, Debug)]
@@ -79,6 +82,14 @@ impl Settings {
         }
     }
 
+    /// Whether the files that are named can be used. Opens no socket.
+    ///
+    /// # Errors
+    /// Wrong usage: names the flag and its file.
+    pub async fn check(&self) -> Result<(), Failure> {
+        self.options("").await.map(drop)
+    }
+
     async fn options(&self, name: &str) -> Result<ConnectOptions, Failure> {
         let mut options = ConnectOptions::new()
             .name(name)
@@ -86,22 +97,25 @@ impl Settings {
             .ping_interval(PING_TIME)
             .subscription_capacity(256 * 1024);
         if let Some(file) = &self.creds {
-            options = options.credentials_file(file).await.map_err(|error| unreadable("--nats-creds", file, &error))?;
+            options = options.credentials_file(file).await.map_err(|error| unusable("--nats-creds", file, &error))?;
         }
         if let Some(file) = &self.nkey {
-            let seed =
-                tokio::fs::read_to_string(file).await.map_err(|error| unreadable("--nats-nkey", file, &error))?;
+            let seed = tokio::fs::read_to_string(file).await.map_err(|error| unusable("--nats-nkey", file, &error))?;
             options = options.nkey(seed.trim().to_owned());
         }
         if let Some(file) = &self.ca {
+            let text = tokio::fs::read_to_string(file).await.map_err(|error| unusable("--nats-ca", file, &error))?;
+            if !text.contains(CERTIFICATE) {
+                return Err(unusable("--nats-ca", file, &"no certificate in PEM"));
+            }
             options = options.add_root_certificates(file.clone()).require_tls(true);
         }
         Ok(options)
     }
 }
 
-fn unreadable(flag: &str, file: &std::path::Path, error: &dyn fmt::Display) -> Failure {
-    Failure::failed(format!("cannot read {} ({flag}): {error}; check the path and its permissions", file.display()))
+fn unusable(flag: &str, file: &Path, error: &dyn fmt::Display) -> Failure {
+    Failure::usage(format!("cannot use {} ({flag}): {error}; check the path and its permissions", file.display()))
 }
 
 /// Why there is no connection.
@@ -261,6 +275,24 @@ mod tests {
         assert_eq!(servers.to_string(), "nats://10.0.0.1:4333,nats://other:4222");
         assert!("nats://".parse::<Servers>().is_err());
         assert!("http://x".parse::<Servers>().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_wrong_usage() {
+        let settings = Settings::at("127.0.0.1:1".parse().unwrap());
+        assert_eq!(settings.check().await, Ok(()));
+        let missing = || Some(PathBuf::from("/nowhere/file"));
+        let no_certificate = Some(PathBuf::from("/dev/null"));
+        for (settings, says) in [
+            (Settings { creds: missing(), ..settings.clone() }, "cannot use /nowhere/file (--nats-creds)"),
+            (Settings { nkey: missing(), ..settings.clone() }, "cannot use /nowhere/file (--nats-nkey)"),
+            (Settings { ca: missing(), ..settings.clone() }, "cannot use /nowhere/file (--nats-ca)"),
+            (Settings { ca: no_certificate, ..settings }, "cannot use /dev/null (--nats-ca): no certificate"),
+        ] {
+            let failure = settings.check().await.unwrap_err();
+            assert_eq!(failure.exit, crate::Exit::Usage);
+            assert!(failure.message.starts_with(says), "{failure}");
+        }
     }
 
     #[test]

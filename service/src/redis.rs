@@ -1,7 +1,7 @@
 //! A connection to Redis that heals by itself.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -73,6 +73,26 @@ impl Settings {
             ca: args.redis_ca.clone(),
         }
     }
+
+    /// Whether the files that are named can be used. Opens no socket.
+    ///
+    /// # Errors
+    /// Wrong usage: names the flag and its file.
+    pub async fn check(&self) -> Result<(), Failure> {
+        Store::new(self.clone()).client().await.map(drop).map_err(|error| match (error, &self.ca) {
+            (Error::Away { source, .. }, Some(file)) => Failure::usage(format!(
+                "cannot use {} (--redis-ca) for {}: {source}; give certificates in PEM, and an address with rediss://",
+                file.display(),
+                self.address
+            )),
+            (error @ (Error::Away { .. } | Error::Call { .. }), _) => {
+                Failure::usage(format!("{error}; check --redis"))
+            }
+            (error @ Error::File { .. }, _) => {
+                Failure::usage(format!("{error}; check the path and its permissions"))
+            }
+        })
+    }
 }
 
 /// Why a call failed. It may have had its effect all the same, unless [`Error::is_away`] says that none was sent.
@@ -95,10 +115,12 @@ pub enum Error {
         source: redis::RedisError,
     },
     /// A file that the settings name cannot be read.
-    #[error("cannot read {file}: {source}")]
+    #[error("cannot use {file} ({flag}): {source}")]
     File {
         /// Which.
         file: String,
+        /// The flag that names it.
+        flag: &'static str,
         /// Why.
         source: std::io::Error,
     },
@@ -218,7 +240,7 @@ impl Store {
         let mut info = self.settings.address.0.clone();
         info = info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true));
         if let Some(file) = &self.settings.password_file {
-            let password = read(file).await?;
+            let password = read("--redis-password-file", file).await?;
             let redis = info.redis_settings().clone().set_password(String::from_utf8_lossy(&password).trim());
             info = info.set_redis_settings(redis);
         }
@@ -226,7 +248,7 @@ impl Store {
         match &self.settings.ca {
             None => Client::open(info).map_err(away),
             Some(file) => {
-                let root_cert = Some(read(file).await?);
+                let root_cert = Some(read("--redis-ca", file).await?);
                 Client::build_with_tls(info, redis::TlsCertificates { client_tls: None, root_cert }).map_err(away)
             }
         }
@@ -251,8 +273,8 @@ impl Store {
     }
 }
 
-async fn read(file: &PathBuf) -> Result<Vec<u8>, Error> {
-    tokio::fs::read(file).await.map_err(|source| Error::File { file: file.display().to_string(), source })
+async fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, Error> {
+    tokio::fs::read(file).await.map_err(|source| Error::File { file: file.display().to_string(), flag, source })
 }
 
 #[cfg(test)]
@@ -266,5 +288,21 @@ mod tests {
         assert_eq!("h:1".parse::<Address>().unwrap().to_string(), "redis://h:1");
         assert!("http://x".parse::<Address>().is_err());
         assert!("redis://h:port".parse::<Address>().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_wrong_usage() {
+        let settings = Settings::at("rediss://127.0.0.1:1".parse().unwrap());
+        assert_eq!(settings.check().await, Ok(()));
+        let missing = || Some(PathBuf::from("/nowhere/file"));
+        let no_password = Settings { password_file: missing(), ..settings.clone() };
+        for (settings, says) in [
+            (no_password, "cannot use /nowhere/file (--redis-password-file)"),
+            (Settings { ca: missing(), ..settings.clone() }, "cannot use /nowhere/file (--redis-ca)"),
+        ] {
+            let failure = settings.check().await.unwrap_err();
+            assert_eq!(failure.exit, crate::Exit::Usage);
+            assert!(failure.message.starts_with(says), "{failure}");
+        }
     }
 }

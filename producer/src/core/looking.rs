@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use domain::container::AsOf;
-use domain::node::GapReason;
 use domain::{Cause, Container, ContainerId, EngineEvent, Observation, Observed, Status, Timestamp};
 
 use super::{Core, Draft, State};
@@ -125,9 +124,6 @@ impl Core {
     /// Queues what is history whatever the epoch.
     pub(crate) fn history(&self, draft: Draft) {
         let mut state = self.state();
-        if let Observed::Gap(gap) = &draft.observed {
-            self.metrics.gap(gap.reason.as_str(), 0);
-        }
         self.push(&mut state, draft, None);
     }
 
@@ -193,7 +189,6 @@ impl Core {
         self.metrics.observation(draft.cause.as_str());
         let dropped = state.queue.push(self.observation(draft), tick);
         if dropped.count > 0 {
-            self.metrics.gap(GapReason::QueueFull.as_str(), dropped.count);
             dropped.ticks.iter().for_each(|tick| state.ticks.close(*tick));
         }
         self.metrics.spool_bytes(i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX));

@@ -33,11 +33,9 @@ impl Desk {
         for correction in corrections {
             self.core.history(Draft { cause, event: None, observed: Observed::Correction(correction) });
         }
-        for id in container_ids {
-            let looker = Arc::clone(&self.looker);
-            // What it comes to is published; who asked is told that it is being done.
-            tokio::spawn(async move { looker.look(id, Cause::Resync, true).await });
-        }
+        let looker = Arc::clone(&self.looker);
+        // What it comes to is published; who asked is told that it is being done.
+        tokio::spawn(async move { looker.look_at_all(container_ids, Cause::Resync, true).await });
         Ok(ResyncResponse { responder: self.core.responder() })
     }
 }

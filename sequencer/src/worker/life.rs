@@ -243,8 +243,14 @@ impl Worker {
         match life.decide.forget(life.now(), &node, service::clock::now()) {
             Ok(sequence) => {
                 self.write(life).await?;
-                control::free_name(&self.client, &self.config.prefix, &node).await;
-                control::done(&self.client, message, sequence).await;
+                match control::free_name(&self.client, &self.config.prefix, &node).await {
+                    Ok(()) => control::done(&self.client, message, sequence).await,
+                    Err(error) => {
+                        let reason =
+                            format!("node {node} is retired, but its name is not yet free: {error}; forget it again");
+                        control::refuse(&self.client, message, 503, &reason).await;
+                    }
+                }
             }
             Err(why) => {
                 let (code, reason) = control::reason(&node, why);
@@ -259,7 +265,8 @@ impl Worker {
             return Err(Broken::because("the connection to NATS was cut"));
         }
         let now = life.now();
-        if u128::from(now.saturating_sub(life.woken_at)) > self.config.heartbeat.as_millis() {
+        let pause = self.config.heartbeat.max(WAKE_TIME * 5);
+        if u128::from(now.saturating_sub(life.woken_at)) > pause.as_millis() {
             life.decide.step(now, service::clock::now(), Input::Paused);
         }
         life.woken_at = now;
@@ -303,10 +310,7 @@ impl Worker {
             self.count(record);
             life.floor = record.recovery.raw_sequence;
         }
-        let (alive, blind, lost) = life.decide.count_nodes();
-        self.context.metrics.nodes("alive", alive);
-        self.context.metrics.nodes("blind", blind);
-        self.context.metrics.nodes("lost", lost);
+        self.tally.set(&self.context.metrics, self.number, Some(life.decide.count_nodes()));
         Ok(())
     }
 
