@@ -1,33 +1,12 @@
 """Random load for a minute, and the roles and servers killed under it."""
 
-from collections import Counter
-
 import pytest
 
 from harness.churn import Churn
-from harness.listener import Listener
+from harness.listener import Listener, assert_every_event_is_told
 from harness.sampler import Sampler
 from harness.store import Store
-from harness.stream import Entry, Recorder, assert_same_story
-
-
-def assert_every_event_is_told(happened: list[tuple], entries: list[Entry]) -> None:
-    """Each event that the engine told an independent listener is in the record exactly once."""
-    made = {container_id for container_id, action, _ in happened if action == "create"}
-    happened = [event for event in happened if event[0] in made]
-    seconds = 10**9
-    told = Counter(
-        (entry.about, entry.action, entry.record.event.time.seconds * seconds + entry.record.event.time.nanos)
-        for entry in entries
-        if entry.action
-    )
-    twice = [event for event, count in told.items() if count > 1]
-    assert not twice, f"told more than once: {twice[:10]}"
-    missing = set(happened) - set(told)
-    assert not missing, f"{len(missing)} of {len(happened)} events are not told: {sorted(missing)[:10]}"
-    invented = {event for event in told if event[0] in made} - set(happened)
-    assert not invented, f"told and never happened: {sorted(invented)[:10]}"
-    print(f"{len(happened)} events of the engine, each told once")
+from harness.stream import Recorder, assert_same_story
 
 
 @pytest.mark.timeout(240)

@@ -1,6 +1,5 @@
 """The commands that ask: tables and JSON, filters, revisions, exit codes."""
 
-import json
 import re
 
 import pytest
@@ -10,6 +9,7 @@ from harness.engine import OBEDIENT, STUBBORN
 from harness.program import deckwatch
 from harness.state import FIELDS, FROM_ENGINE, differences, from_json
 from harness.wait import eventually
+from harness.watch import Watch, of
 
 REVISION = re.compile(r"\d+:\d+\.[0-9a-f]{1,16}(,\d+:\d+\.[0-9a-f]{1,16})*(\+[A-Za-z0-9_-]+=\d+)*")
 
@@ -153,37 +153,6 @@ def test_history_outlives_the_container(stack, containers):
     assert [plain.index(word) for word in ("create", "start", "die", "destroy")] == sorted(
         plain.index(word) for word in ("create", "start", "die", "destroy")
     )
-
-
-class Watch:
-    """`deckwatch watch -o json` while it runs."""
-
-    def __init__(self, stack, name: str, *flags: str):
-        self.process = stack.ask_process(name, "watch", "-o", "json", *flags)
-
-    def __enter__(self) -> "Watch":
-        return self
-
-    def __exit__(self, *_) -> None:
-        assert self.process.stop(10) == 0
-
-    @property
-    def lines(self) -> list[dict]:
-        whole = self.process.stdout.read_text().rpartition("\n")[0]
-        return [json.loads(line) for line in whole.splitlines()]
-
-    def wait_for(self, container, status: str) -> list[dict]:
-        def told():
-            lines = self.lines
-            states = [line["container"]["status"] for line in lines if of(line, container)]
-            assert states and states[-1] == status, states
-            return lines
-
-        return eventually(told, 15, f"watch tells that {container.name} is {status}")
-
-
-def of(line: dict, container) -> bool:
-    return line["type"] == "container" and line["container"]["id"] == container.id
 
 
 def test_list_then_watch_has_no_hole(stack, containers):

@@ -6,7 +6,7 @@ import pytest
 from docker.types import Healthcheck
 
 from harness.engine import OBEDIENT, STUBBORN
-from harness.state import FIELDS, FROM_ENGINE, differences
+from harness.state import FIELDS, FROM_ENGINE, OF_THE_LOOK, differences
 from harness.stream import Entry
 from harness.wait import eventually
 
@@ -187,10 +187,15 @@ def test_rename(life):
 
 
 def test_update(life):
+    """The event is told; limits are no part of a state, so that nothing else of it changes."""
     made = life(STUBBORN)
+    made.took("create", "start")
+    before = made.becomes("running")
     made.container.update(cpu_shares=512)
     made.took("create", "start", "update")
-    made.becomes("running")
+    after = made.becomes("running")
+    assert after["seq"] > before["seq"], "the engine was asked again"
+    assert not differences(after, before, [name for name in FIELDS if name not in OF_THE_LOOK])
 
 
 def test_restart_policy(life):

@@ -89,6 +89,24 @@ def stream_size(url: str, stream: str) -> int:
     return asyncio.run(ask())
 
 
+def last_value(url: str, bucket: str, key: str) -> bytes:
+    """The value of a key of a bucket now."""
+
+    async def ask() -> bytes:
+        async with connection(url) as client:
+            return (await client.jetstream().get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{key}")).data
+
+    return asyncio.run(ask())
+
+
+def delete_message(url: str, stream: str, sequence: int) -> None:
+    async def delete() -> None:
+        async with connection(url) as client:
+            assert await client.jetstream().delete_msg(stream, sequence)
+
+    asyncio.run(delete())
+
+
 def trim(url: str, stream: str, below: int) -> None:
     """Removes what a stream holds below a sequence, as its age limit would."""
 

@@ -19,11 +19,11 @@ COMMANDS = [STUBBORN, STUBBORN, OBEDIENT, ["true"], ["sh", "-c", "exit 3"], ["no
 class Churn:
     """Use as a context: it begins on entry, and on exit every thread has ended. What is left stays on the engine."""
 
-    def __init__(self, engine: Engine, seed: int | None = None):
+    def __init__(self, engine: Engine, seed: int | None = None, threads: int = THREADS):
         self.seed = random.randrange(2**32) if seed is None else seed
         self._engine = engine
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(THREADS)]
+        self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
         self._failures: list[BaseException] = []
         self.done = 0
         self._lock = threading.Lock()

@@ -2,8 +2,11 @@
 
 import threading
 import time
+from collections import Counter
 
 import docker
+
+from harness.stream import Entry
 
 # What deckwatch makes records of; the engine has more (`attach`, `exec_*`, `resize` …).
 ACTIONS = "create start die stop kill oom pause unpause restart rename update destroy health_status".split()
@@ -33,3 +36,22 @@ class Listener:
         self._stream.close()
         self._thread.join(10)
         self._client.close()
+
+
+def assert_every_event_is_told(happened: list[tuple], entries: list[Entry]) -> None:
+    """Each event that the engine told an independent listener is in the record exactly once."""
+    made = {container_id for container_id, action, _ in happened if action == "create"}
+    happened = [event for event in happened if event[0] in made]
+    seconds = 10**9
+    told = Counter(
+        (entry.about, entry.action, entry.record.event.time.seconds * seconds + entry.record.event.time.nanos)
+        for entry in entries
+        if entry.action
+    )
+    twice = [event for event, count in told.items() if count > 1]
+    assert not twice, f"told more than once: {twice[:10]}"
+    missing = set(happened) - set(told)
+    assert not missing, f"{len(missing)} of {len(happened)} events are not told: {sorted(missing)[:10]}"
+    invented = {event for event in told if event[0] in made} - set(happened)
+    assert not invented, f"told and never happened: {sorted(invented)[:10]}"
+    print(f"{len(happened)} events of the engine, each told once")

@@ -57,20 +57,34 @@ class Role:
 
 
 class Stack:
-    def __init__(self, folder: Path, engine: Engine, node: str = "n1"):
+    def __init__(self, folder: Path, engine: Engine, node: str = "n1", watched: str | None = None):
+        """`watched` is the address at which the producer asks the engine, where that is not the engine's own."""
         self.folder, self.engine, self.node = folder, engine, node
         self.nats, self.redis = NatsServer(folder), RedisServer(folder)
-        self.sequencer = Role("sequencer", folder, "--nats", self.nats.url)
-        self.projector = Role("projector", folder, "--nats", self.nats.url, "--redis", self.redis.url)
-        self.producer = self.make_producer("producer")
+        self.sequencer = self.make_sequencer("sequencer")
+        self.projector = self.make_projector("projector")
+        self.producer = self.make_producer("producer", watched=watched)
         self.roles = [self.sequencer, self.projector, self.producer]
         self.store = Store(self.redis.client(), node)
 
-    def make_producer(self, name: str) -> Role:
-        flags = ["--nats", self.nats.url, "--engine", self.engine.address, "--node", self.node]
+    def make_sequencer(self, name: str, *flags: str) -> Role:
+        return Role("sequencer", self.folder, "--nats", self.nats.url, *flags, name=name)
+
+    def make_projector(self, name: str, *flags: str) -> Role:
+        addresses = ["--nats", self.nats.url, "--redis", self.redis.url]
+        return Role("projector", self.folder, *addresses, *flags, name=name)
+
+    def make_producer(self, name: str, node: str | None = None, watched: str | None = None) -> Role:
+        flags = ["--nats", self.nats.url, "--engine", watched or self.engine.address, "--node", node or self.node]
         return Role("producer", self.folder, *flags, "--data-dir", str(self.folder / name), name=name)
 
     def start(self) -> "Stack":
+        self.launch()
+        self.wait_equal(30)
+        return self
+
+    def launch(self) -> None:
+        """All of it runs and is ready; what Redis says is the caller's to await."""
         alive.append(self)
         for server in (self.nats, self.redis):
             server.start()
@@ -78,8 +92,6 @@ class Stack:
             role.start()
         for role in self.roles:
             role.wait_ready()
-        self.wait_equal(30)
-        return self
 
     def stop(self) -> None:
         """Drains the roles, producer first; then the servers."""

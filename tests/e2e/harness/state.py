@@ -20,6 +20,9 @@ FROM_ENGINE = (
 OF_DECKWATCH = "last_status stop_cause epoch seq as_of observed_at status_since truncated".split()
 FIELDS = FROM_ENGINE + OF_DECKWATCH
 
+# What another look alone may change.
+OF_THE_LOOK = "epoch seq as_of observed_at".split()
+
 INTEGERS = "exit_code pid restart_count epoch seq as_of".split()
 BOOLEANS = "oom_killed truncated".split()
 TIMES = "created_at started_at finished_at observed_at status_since".split()

@@ -69,7 +69,12 @@ def read(url: str, stream: str = "DECKWATCH_STATE_0", first: int = 1, subject: s
 
 def read_payloads(url: str, stream: str) -> list[bytes]:
     """The bytes of all messages that any stream holds now."""
-    return [message.data for message in asyncio.run(_read(url, stream, 1, ""))]
+    return list(read_sequences(url, stream).values())
+
+
+def read_sequences(url: str, stream: str) -> dict[int, bytes]:
+    """The same, each by its sequence."""
+    return {message.metadata.sequence.stream: message.data for message in asyncio.run(_read(url, stream, 1, ""))}
 
 
 async def _read(url: str, stream: str, first: int, subject: str) -> list[Msg]:
