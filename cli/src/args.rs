@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn values_are_checked_before_anything_opens() {
-        let good: [&[&str]; 9] = [
+        let good: [&[&str]; 11] = [
             &["ps", "--node", "n1", "--node", "n2,n3", "--status", "exited", "--name", "web*", "-o", "json"],
             &["up", "--nats-port", "0", "--admin", "9700", "--heartbeat", "1s", "--node", "n_1"],
             &["watch", "--from", "0:0.0", "--count", "3", "-o", "json"],
@@ -123,6 +123,8 @@ mod tests {
             &["producer", "--nats", "tls://a:1,tls://b:2"],
             &["sequencer", "--partitions", "8", "--replicas", "3", "--lost-after", "15s", "--gap-wait", "2s"],
             &["projector", "--redis", "rediss://h:6380", "--log-format", "json", "--log-level", "debug"],
+            &["nodes", "-w", "--name", "r1-*", "--status", "lost"],
+            &["services", "--watch", "--project", "shop"],
             &["completions", "bash"],
         ];
         for args in good {

@@ -17,15 +17,19 @@ pub(crate) const NATS_DEFAULT: &str = "nats://127.0.0.1:4222";
 pub(crate) const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379";
 
 /// NATS: as told, else that of a running `up`, else the default.
-pub(crate) fn nats_settings(args: &NatsArgs, common: &CommonArgs) -> nats::Settings {
+pub(crate) async fn nats_settings(args: &NatsArgs, common: &CommonArgs) -> Result<nats::Settings, Failure> {
     let running = data_dir::running(&common.data_dir()).and_then(|up| up.nats.parse().ok());
-    nats::Settings::new(args, running.unwrap_or_else(nats_default))
+    let settings = nats::Settings::new(args, running.unwrap_or_else(nats_default));
+    settings.check().await?;
+    Ok(settings)
 }
 
 /// Redis: as told, else that of a running `up`, else the default.
-pub(crate) fn redis_settings(args: &RedisArgs, common: &CommonArgs) -> redis::Settings {
+pub(crate) async fn redis_settings(args: &RedisArgs, common: &CommonArgs) -> Result<redis::Settings, Failure> {
     let running = data_dir::running(&common.data_dir()).and_then(|up| up.redis.parse().ok());
-    redis::Settings::new(args, running.unwrap_or_else(redis_default))
+    let settings = redis::Settings::new(args, running.unwrap_or_else(redis_default));
+    settings.check().await?;
+    Ok(settings)
 }
 
 fn nats_default() -> nats::Servers {

@@ -43,12 +43,8 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Makes the folder if need be, and takes its lock.
     pub(crate) fn take(path: &Path) -> Result<Self, Failure> {
-        let unusable = |error: io::Error| {
-            Failure::usage(format!(
-                "cannot write to the data folder {}: {error}; give a folder that can be written with --data-dir",
-                path.display()
-            ))
-        };
+        let given = path;
+        let unusable = |error: io::Error| unusable(given, &error);
         folder(path).map_err(unusable)?;
         // The servers run elsewhere: what they are told must not depend on where this program was started.
         let path = path.canonicalize().map_err(unusable)?;
@@ -100,6 +96,13 @@ impl Drop for DataDir {
     }
 }
 
+/// Files can be made in the folder, which is made if need be.
+pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+    let probe = path.join(format!("probe-{:016x}", service::random()));
+    let written = folder(path).and_then(|()| File::create(&probe)).and_then(|_| fs::remove_file(&probe));
+    written.map_err(|error| unusable(path, &error))
+}
+
 /// What the `up` that runs with this data folder says, if one runs.
 pub(crate) fn running(path: &Path) -> Option<Up> {
     let lock = File::open(lock_file(path)).ok()?;
@@ -120,6 +123,13 @@ fn taken(path: &Path) -> Failure {
     let who = read(path).map_or_else(|| "another process".to_owned(), |up| format!("process {}", up.pid));
     Failure::failed(format!(
         "an `up` already runs with the data folder {}: {who}; use that one, stop it, or give another --data-dir",
+        path.display()
+    ))
+}
+
+fn unusable(path: &Path, error: &io::Error) -> Failure {
+    Failure::usage(format!(
+        "cannot write to the data folder {}: {error}; give a folder that can be written with --data-dir",
         path.display()
     ))
 }
@@ -162,5 +172,9 @@ mod tests {
     fn a_folder_that_cannot_be_is_wrong_usage() {
         let failure = DataDir::take(Path::new("/dev/null/data")).unwrap_err();
         assert_eq!(failure.exit, service::Exit::Usage);
+        assert_eq!(check(Path::new("/dev/null/data")), Err(failure));
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(check(dir.path()), Ok(()));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "what it tried is left behind");
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, VecDeque};
 use async_nats::jetstream::consumer::DeliverPolicy;
 use domain::names::StateSubject;
 use domain::revision::Place;
-use domain::{ContainerId, NodeName, Partition, Prefix, Record, Revision, Subject, Timestamp, json};
+use domain::{ContainerId, NodeName, Partition, Partitions, Prefix, Record, Revision, Subject, Timestamp, json};
 use futures::StreamExt;
 use service::Failure;
 use service::args::{CommonArgs, NatsArgs, RedisArgs};
@@ -27,7 +27,10 @@ Examples:
   deckwatch history 3f2a            by the beginning of its id
   deckwatch history web -o json     a JSON object a line, oldest first
 
-Records are kept for 7 days, unless the sequencer was told otherwise. Times are UTC.";
+Records are kept for 7 days at most, fewer where they would need too much room. Times are UTC.
+
+`.revision` in JSON is where `watch --from` goes on. Where there is more than one partition
+it is left out: what the others held at that time is not known.";
 
 /// Arguments of `history`.
 #[derive(clap::Args, Clone, Debug)]
@@ -51,27 +54,38 @@ pub(crate) struct Args {
 
 /// Prints the records.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let settings = ask::nats_settings(&args.nats, &args.common);
+    let settings = ask::nats_settings(&args.nats, &args.common).await?;
+    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
     let what = format!("NATS at {}", settings.servers);
     let asked = async {
         let streams = Streams::open(&settings, &args.common.prefix).await?;
-        let ids = ids(&streams, args).await?;
-        records(&streams, &ids, args).await
+        let ids = ids(&streams, &store, args).await?;
+        let (records, left_out) = records(&streams, &ids, args).await?;
+        Ok((records, left_out, streams.partitions))
     };
-    let (records, left_out) = ask::within(&what, Box::pin(asked)).await?;
+    let (records, left_out, partitions) = ask::within(&what, Box::pin(asked)).await?;
     if left_out {
         out::complain(&format!("only the last {RECORDS_MAX} records are shown; `watch --from` reads all that is kept"));
     }
     match args.output {
-        Plain::Json => records.iter().try_for_each(|(partition, place, record)| {
-            let revision = Revision { partitions: [(*partition, *place)].into(), ..Revision::default() };
-            out::line(&json::record(record, &revision).to_string())
-        }),
+        Plain::Json => records.iter().try_for_each(|placed| out::line(&json(placed, partitions).to_string())),
         Plain::Table => {
             let headings = ["TIME", "NODE", "CONTAINER ID", "NAME", "WHAT", "STATE"];
-            out::data(&table::render(&headings, records.iter().map(|(_, _, record)| row(record)).collect()))
+            out::data(&table::render(&headings, records.iter().map(|placed| row(&placed.record)).collect()))
         }
     }
+}
+
+/// A record as `watch` prints it; its revision only where the record's place is all of it.
+fn json(placed: &Placed, partitions: Partitions) -> serde_json::Value {
+    let revision = Revision { partitions: [(placed.partition, placed.place)].into(), ..Revision::default() };
+    let mut json = json::record(&placed.record, &revision);
+    if partitions != Partitions::ONE
+        && let Some(fields) = json.as_object_mut()
+    {
+        fields.remove("revision");
+    }
+    json
 }
 
 fn row(record: &Record) -> Vec<String> {
@@ -88,11 +102,10 @@ fn day_and_time(time: Timestamp) -> String {
 }
 
 /// Whose history: of the container that Redis knows by that word, else of those that the record knows by it.
-async fn ids(streams: &Streams, args: &Args) -> Result<BTreeSet<ContainerId>, Failure> {
+async fn ids(streams: &Streams, store: &Store, args: &Args) -> Result<BTreeSet<ContainerId>, Failure> {
     let word = &args.container;
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common));
     // Redis knows what is there now; without it the record knows all, but asks more of NATS.
-    if let Ok(picture) = picture::read(&store, &args.common.prefix).await {
+    if let Ok(picture) = picture::read(store, &args.common.prefix).await {
         let all = picture.containers().filter(|c| args.node.is_empty() || args.node.contains(&c.node)).collect();
         match meant(all, word, |container| container.id, |container| &container.name) {
             Meant::One(container) => return Ok([container.id].into()),
@@ -156,20 +169,22 @@ fn of_containers(prefix: &Prefix, partition: Partition) -> String {
     format!("{}*.*", prefix.state_all(partition).trim_end_matches('>'))
 }
 
-type Placed = (Partition, Place, Record);
+/// A record in its place.
+struct Placed {
+    partition: Partition,
+    place: Place,
+    record: Record,
+}
 
-async fn records(
-    streams: &Streams,
-    ids: &BTreeSet<ContainerId>,
-    args: &Args,
-) -> Result<(VecDeque<Placed>, bool), Failure> {
-    let mut records = VecDeque::new();
+async fn records(streams: &Streams, ids: &BTreeSet<ContainerId>, args: &Args) -> Result<(Vec<Placed>, bool), Failure> {
+    let mut all = Vec::new();
     let mut left_out = false;
     for partition in streams.partitions.all() {
+        let mut records = VecDeque::new();
         let subjects = ids.iter().map(|id| streams.prefix.state_of_container(partition, id)).collect();
         read(streams, partition, subjects, DeliverPolicy::All, |sequence, record| {
             if args.node.is_empty() || args.node.contains(&record.node) {
-                records.push_back((partition, Place { sequence, writer: record.writer }, record));
+                records.push_back(Placed { partition, place: Place { sequence, writer: record.writer }, record });
                 if records.len() > RECORDS_MAX {
                     left_out = true;
                     records.pop_front();
@@ -177,8 +192,27 @@ async fn records(
             }
         })
         .await?;
+        all.push(records);
     }
-    Ok((records, left_out))
+    let mut records = merge(all);
+    let over = records.len().saturating_sub(RECORDS_MAX);
+    records.drain(..over);
+    Ok((records, left_out || over > 0))
+}
+
+/// The records of all partitions by time, newest last. Within a partition their order stands, even if a clock was
+/// set back meanwhile.
+fn merge(partitions: Vec<VecDeque<Placed>>) -> Vec<Placed> {
+    let mut all = Vec::new();
+    for records in partitions {
+        let mut latest = Timestamp(i64::MIN);
+        for placed in records {
+            latest = latest.max(placed.record.recorded_at);
+            all.push((latest, placed));
+        }
+    }
+    all.sort_by_key(|(latest, _)| *latest);
+    all.into_iter().map(|(_, placed)| placed).collect()
 }
 
 /// Reads what stands now under some subjects of a partition.
@@ -203,4 +237,35 @@ async fn read(
         left = (left - 1).min(pending);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Writer;
+
+    use super::*;
+    use crate::sample;
+
+    fn placed(partition: u32, sequence: u64, recorded_at: i64) -> Placed {
+        let mut record = sample::record(Subject::Container(Box::new(sample::container(1, "web"))));
+        record.recorded_at = Timestamp(recorded_at);
+        Placed { partition: Partition(partition), place: Place { sequence, writer: Writer(1) }, record }
+    }
+
+    #[test]
+    fn records_of_several_partitions_are_in_the_order_of_time() {
+        let first = [placed(0, 1, 10), placed(0, 2, 30), placed(0, 3, 20)];
+        let second = [placed(1, 7, 5), placed(1, 8, 25), placed(1, 9, 40)];
+        let merged = merge(vec![first.into(), second.into()]);
+        let order: Vec<_> = merged.iter().map(|placed| placed.place.sequence).collect();
+        assert_eq!(order, [7, 1, 8, 2, 3, 9], "by time, and a clock that was set back changes no order");
+    }
+
+    #[test]
+    fn a_revision_is_told_where_it_is_whole() {
+        let placed = placed(0, 7, 1);
+        assert_eq!(json(&placed, Partitions::ONE)["revision"], "0:7.0000000000000001");
+        let two = "2".parse().unwrap();
+        assert!(json(&placed, two).get("revision").is_none());
+    }
 }

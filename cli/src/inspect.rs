@@ -37,7 +37,7 @@ pub(crate) struct Args {
 
 /// Prints the container.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common));
+    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
     let what = format!("Redis at {}", store.address());
     let picture = ask::within(&what, picture::read(&store, &args.common.prefix)).await?;
     picture.warn();

@@ -2,12 +2,14 @@
 //!
 //! Arguments become domain types before any socket opens; what fails is one line on stderr and an exit code.
 
+mod address;
 mod args;
 mod ask;
 mod data_dir;
 mod filter;
 mod history;
 mod inspect;
+mod live;
 mod nodes;
 mod out;
 mod picture;

@@ -6,17 +6,21 @@ use domain::node::NodeStatus;
 use domain::{NodeName, Timestamp};
 use projector::read::NodeView;
 use serde_json::{Map, Value};
+use service::Failure;
 use service::args::{CommonArgs, RedisArgs};
 use service::redis::Store;
 
 use crate::ask::{self, Plain};
+use crate::filter::Pattern;
 use crate::out::{self, Ended};
-use crate::{picture, table};
+use crate::picture::{self, Picture};
+use crate::{live, table};
 
 const EXAMPLES: &str = "\
 Examples:
   deckwatch nodes                  every node and how it is
   deckwatch nodes --status lost    those whose producer is silent
+  deckwatch nodes --name 'r1-*' -w   those of a rack, live
 
 alive: its producer speaks and its engine answers; blind: its engine cannot be asked;
 lost: its producer is silent. The containers of a blind or lost node read `unknown`.";
@@ -37,27 +41,42 @@ pub(crate) struct Args {
     /// Only with this status: alive blind lost; may be repeated
     #[arg(long, env = "DECKWATCH_STATUS", value_name = "STATUS", value_delimiter = ',')]
     status: Vec<NodeStatus>,
+    /// Keep the table live, until Ctrl-C
+    #[arg(short, long, env = "DECKWATCH_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
+    watch: bool,
+    /// Only with this in the node's name; with `*` and `?` it is a pattern for the whole name; may be repeated
+    #[arg(long, env = "DECKWATCH_NAME", value_name = "TEXT", value_delimiter = ',')]
+    name: Vec<Pattern>,
     #[command(flatten)]
     common: CommonArgs,
     #[command(flatten)]
     redis: RedisArgs,
 }
 
-/// Prints the nodes.
+/// Prints the nodes, once or again and again.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common));
+    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
+    let picture = read(&store, args).await?;
+    let render = |picture: &Picture| render(picture, args, service::clock::now());
+    if !args.watch {
+        picture.warn();
+        return out::data(&render(&picture));
+    }
+    live::table(picture, async || read(&store, args).await, Picture::stale, render).await
+}
+
+async fn read(store: &Store, args: &Args) -> Result<Picture, Failure> {
     let what = format!("Redis at {}", store.address());
-    let picture = ask::within(&what, picture::read(&store, &args.common.prefix)).await?;
-    picture.warn();
+    ask::within(&what, picture::read(store, &args.common.prefix)).await
+}
+
+fn render(picture: &Picture, args: &Args, now: Timestamp) -> String {
     let shown = picture.listing().nodes.iter().filter(|(name, node)| fits(name, node, args));
     match args.output {
-        Plain::Json => out::json(&picture.json(shown.map(|(_, node)| json(&node.node)))),
+        Plain::Json => format!("{:#}\n", picture.json(shown.map(|(_, node)| json(&node.node)))),
         Plain::Table => {
             let headings = ["NAME", "STATUS", "SINCE", "ENGINE", "CONTAINERS", "RUNNING", "LAST BEAT", "REASON"];
-            out::data(&table::render(
-                &headings,
-                shown.map(|(name, node)| row(name, node, service::clock::now())).collect(),
-            ))
+            table::render(&headings, shown.map(|(name, node)| row(name, node, now)).collect())
         }
     }
 }
@@ -65,6 +84,7 @@ pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
 fn fits(name: &NodeName, node: &NodeView, args: &Args) -> bool {
     let status = node.node.get("status").and_then(|status| status.parse().ok());
     (args.node.is_empty() || args.node.contains(name))
+        && (args.name.is_empty() || args.name.iter().any(|pattern| pattern.fits(name.as_str())))
         && (args.status.is_empty() || status.is_some_and(|status| args.status.contains(&status)))
 }
 

@@ -1,7 +1,5 @@
 //! `ps`: containers.
 
-use std::time::Duration;
-
 use domain::{Container, Timestamp, json};
 use service::Failure;
 use service::args::{CommonArgs, RedisArgs};
@@ -11,12 +9,7 @@ use crate::ask::{self, Format};
 use crate::filter::Filters;
 use crate::out::{self, Ended};
 use crate::picture::{self, Picture};
-use crate::table;
-
-/// How often a live table is drawn anew.
-const LIVE_TIME: Duration = Duration::from_secs(1);
-/// Puts the cursor home, and clears what is below it.
-const HOME_AND_CLEAR: &str = "\x1b[H\x1b[J";
+use crate::{live, table};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,39 +42,19 @@ pub(crate) struct Args {
 
 /// Prints the containers, once or again and again.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common));
+    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
     let picture = read(&store, args).await?;
     if !args.watch {
         picture.warn();
         return out::data(&render(&picture, args, service::clock::now()));
     }
-    tokio::select! {
-        ended = live(&store, args, picture) => ended,
-        () = ask::told_to_end() => Ok(()),
-    }
+    let render = |picture: &Picture| render(picture, args, service::clock::now());
+    live::table(picture, async || read(&store, args).await, Picture::stale, render).await
 }
 
 async fn read(store: &Store, args: &Args) -> Result<Picture, Failure> {
     let what = format!("Redis at {}", store.address());
     ask::within(&what, picture::read(store, &args.common.prefix)).await
-}
-
-/// Draws the table again and again. While Redis is away it shows what it was, and says so.
-async fn live(store: &Store, args: &Args, mut picture: Picture) -> Result<(), Ended> {
-    let mut warning = picture.stale();
-    loop {
-        let table = render(&picture, args, service::clock::now());
-        let warning_line = warning.map(|reason| format!("\nnot current: {}\n", out::one_line(&reason)));
-        out::data(&format!("{HOME_AND_CLEAR}{table}{}", warning_line.unwrap_or_default()))?;
-        tokio::time::sleep(LIVE_TIME).await;
-        warning = match read(store, args).await {
-            Ok(read) => {
-                picture = read;
-                picture.stale()
-            }
-            Err(failure) => Some(failure.to_string()),
-        };
-    }
 }
 
 fn render(picture: &Picture, args: &Args, now: Timestamp) -> String {

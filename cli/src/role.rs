@@ -1,59 +1,20 @@
 //! `producer`, `sequencer` and `projector`: one role in this process.
 
-use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use domain::{Instance, NodeName, Partitions};
 use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs, duration};
 use service::{Context, Failure, admin, nats, redis};
 
-use crate::ask;
+use crate::address::{self, EngineAddress};
+use crate::{ask, data_dir};
 
 /// Ports of `/readyz` where none is given.
 const PRODUCER_PORT: u16 = 9651;
 const SEQUENCER_PORT: u16 = 9652;
 const PROJECTOR_PORT: u16 = 9653;
-
-/// Address of an engine: `unix:///var/run/docker.sock`, `tcp://host:2375`, `http://…`, `https://…`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct EngineAddress(String);
-
-impl FromStr for EngineAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let hint = "use for example unix:///var/run/docker.sock or tcp://10.0.0.1:2375";
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(format!("not an address of an engine; {hint}"));
-        };
-        let fits = match scheme {
-            "unix" => rest.starts_with('/') && rest.len() > 1,
-            "tcp" | "http" | "https" => host_and_port(rest),
-            _ => false,
-        };
-        if fits { Ok(Self(text.to_owned())) } else { Err(format!("not an address of an engine; {hint}")) }
-    }
-}
-
-/// A host, and a port if there is a colon after it.
-fn host_and_port(text: &str) -> bool {
-    let text = text.trim_end_matches('/');
-    let (host, port) = match text.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        Some(_) | None => (text, None),
-    };
-    let host_fits = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/' || c == '@');
-    host_fits && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
-}
-
-impl fmt::Display for EngineAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// What a producer is told beyond what all roles are.
 #[derive(clap::Args, Clone, Debug)]
@@ -77,6 +38,11 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
+    /// The engine's address is one.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        address::engine(self.engine.as_ref()).map(drop)
+    }
+
     /// The producer's configuration.
     pub(crate) fn config(
         &self,
@@ -118,7 +84,7 @@ pub(crate) struct Ordering {
     /// How many servers hold each stream: 1 or 3
     #[arg(long, env = "DECKWATCH_REPLICAS", value_name = "NUMBER", default_value = "1", value_parser = replicas)]
     replicas: usize,
-    /// How long a producer may be silent before its node is lost
+    /// How long a producer may be silent before its node is lost; at least twice --heartbeat
     #[arg(long, env = "DECKWATCH_LOST_AFTER", value_name = "TIME", default_value = "15s", value_parser = duration)]
     lost_after: Duration,
     /// Most bytes of observations that wait to be put in order
@@ -141,6 +107,18 @@ fn replicas(text: &str) -> Result<usize, String> {
 }
 
 impl Ordering {
+    /// A node is not lost because of one sign of life that came late.
+    pub(crate) fn check(&self, role: &RoleArgs) -> Result<(), Failure> {
+        let (lost_after, heartbeat) = (self.lost_after, role.heartbeat);
+        if lost_after >= heartbeat.saturating_mul(2) {
+            return Ok(());
+        }
+        Err(Failure::usage(format!(
+            "--lost-after {lost_after:?} is less than twice --heartbeat {heartbeat:?}: one late sign of life would make \
+             a node lost; raise --lost-after or lower --heartbeat"
+        )))
+    }
+
     /// The sequencer's configuration.
     pub(crate) fn config(
         &self,
@@ -237,27 +215,31 @@ pub(crate) struct ProjectorArgs {
 
 /// Runs a producer.
 pub(crate) async fn producer(args: ProducerArgs) -> Result<(), Failure> {
-    let nats = ask::nats_settings(&args.nats, &args.common);
     let data_dir = args.common.data_dir();
+    args.watching.check()?;
+    data_dir::check(&data_dir)?;
+    let nats = ask::nats_settings(&args.nats, &args.common).await?;
     let config = args.watching.config(nats, &args.common, &args.role, data_dir);
     run(&args.role, &args.log, PRODUCER_PORT, |context| producer::run(config, context)).await
 }
 
 /// Runs a sequencer.
 pub(crate) async fn sequencer(args: SequencerArgs) -> Result<(), Failure> {
-    let nats = ask::nats_settings(&args.nats, &args.common);
+    args.ordering.check(&args.role)?;
+    let nats = ask::nats_settings(&args.nats, &args.common).await?;
     let config = args.ordering.config(nats, &args.common, &args.role, args.partitioning);
     run(&args.role, &args.log, SEQUENCER_PORT, |context| sequencer::run(config, context)).await
 }
 
 /// Runs a projector.
 pub(crate) async fn projector(args: ProjectorArgs) -> Result<(), Failure> {
-    let nats = ask::nats_settings(&args.nats, &args.common);
-    let redis = ask::redis_settings(&args.redis, &args.common);
+    let nats = ask::nats_settings(&args.nats, &args.common).await?;
+    let redis = ask::redis_settings(&args.redis, &args.common).await?;
     let config = projecting(nats, redis, &args.common, &args.role, args.partitioning);
     run(&args.role, &args.log, PROJECTOR_PORT, |context| projector::run(config, context)).await
 }
 
+/// Runs a role whose configuration was checked: here the first socket opens.
 async fn run<F>(role: &RoleArgs, log: &LogArgs, port: u16, start: impl FnOnce(Context) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
@@ -269,32 +251,4 @@ where
     let ended = service::run_role(context.clone(), role.grace, Box::pin(start(context))).await;
     served.abort();
     ended
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_engines() {
-        for good in
-            ["unix:///var/run/docker.sock", "tcp://h", "tcp://10.0.0.1:2375", "https://h:2376/", "tcp://[::1]:2375"]
-        {
-            assert!(good.parse::<EngineAddress>().is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "somewhere",
-            "unix://",
-            "unix://docker.sock",
-            "tcp://",
-            "tcp://:1",
-            "tcp://h:0",
-            "tcp://h:port",
-            "ftp://h",
-            "tcp://a b:1",
-        ] {
-            assert!(bad.parse::<EngineAddress>().is_err(), "{bad}");
-        }
-    }
 }

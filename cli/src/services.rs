@@ -2,18 +2,21 @@
 
 use domain::NodeName;
 use projector::read::{self, ServiceView};
+use service::Failure;
 use service::args::{CommonArgs, RedisArgs};
 use service::redis::Store;
 
 use crate::ask::{self, Plain};
 use crate::filter::{self, Pattern};
 use crate::out::{self, Ended};
-use crate::{picture, table};
+use crate::picture::{self, Picture};
+use crate::{live, table};
 
 const EXAMPLES: &str = "\
 Examples:
   deckwatch services                  every compose service with its totals over all nodes
   deckwatch services --project shop   those of one project
+  deckwatch services -w               a table that is kept live
 
 failed: its start failed, it is dead, or it ended without being asked to and not well.";
 
@@ -24,6 +27,9 @@ pub(crate) struct Args {
     /// Form of the output
     #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
     output: Plain,
+    /// Keep the table live, until Ctrl-C
+    #[arg(short, long, env = "DECKWATCH_WATCH", value_parser = clap::builder::FalseyValueParser::new())]
+    watch: bool,
     /// Only those that have containers on this node; may be repeated
     #[arg(long, env = "DECKWATCH_NODE", value_name = "NAME", value_delimiter = ',')]
     node: Vec<NodeName>,
@@ -42,24 +48,42 @@ pub(crate) struct Args {
     redis: RedisArgs,
 }
 
-/// Prints the services.
+/// What is shown, and the picture that says whether it is current.
+struct Shown {
+    picture: Picture,
+    services: Vec<ServiceView>,
+}
+
+/// Prints the services, once or again and again.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common));
+    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
+    let shown = read(&store, args).await?;
+    let render = |shown: &Shown| render(shown, args);
+    if !args.watch {
+        shown.picture.warn();
+        return out::data(&render(&shown));
+    }
+    live::table(shown, async || read(&store, args).await, |shown| shown.picture.stale(), render).await
+}
+
+async fn read(store: &Store, args: &Args) -> Result<Shown, Failure> {
     let what = format!("Redis at {}", store.address());
     let prefix = &args.common.prefix;
     let asked = async {
-        let picture = picture::read(&store, prefix).await?;
-        let services = read::services(&store, prefix).await.map_err(|error| picture::failure(&error))?;
-        Ok((picture, services.into_iter().filter(|service| service.containers > 0).collect::<Vec<_>>()))
+        let picture = picture::read(store, prefix).await?;
+        let services = read::services(store, prefix).await.map_err(|error| picture::failure(&error))?;
+        Ok(Shown { picture, services: services.into_iter().filter(|service| service.containers > 0).collect() })
     };
-    let (picture, services) = ask::within(&what, asked).await?;
-    picture.warn();
+    ask::within(&what, asked).await
+}
+
+fn render(Shown { picture, services }: &Shown, args: &Args) -> String {
     let shown = services.iter().filter(|service| fits(service, args));
     match args.output {
-        Plain::Json => out::json(&picture.json(shown.map(json))),
+        Plain::Json => format!("{:#}\n", picture.json(shown.map(json))),
         Plain::Table => {
             let headings = ["PROJECT", "SERVICE", "CONTAINERS", "RUNNING", "UNHEALTHY", "FAILED", "NODES"];
-            out::data(&table::render(&headings, shown.map(row).collect()))
+            table::render(&headings, shown.map(row).collect())
         }
     }
 }

@@ -57,6 +57,12 @@ fn wrong_use_is_one_line_and_2() {
     refuses(&run(&["up", "--nats-port", "70000"]), 2, &["--nats-port"]);
     refuses(&run(&["up", "--nats-port", "0", "--nats", "h:1"]), 2, &["--nats"]);
     refuses(&run(&["sequencer", "--heartbeat", "soon"]), 2, &["--heartbeat", "5s"]);
+    for command in ["up", "producer", "sequencer", "projector"] {
+        refuses(&run(&[command, "--heartbeat", "900ms"]), 2, &["--heartbeat", "at least 1s"]);
+    }
+    for command in ["up", "sequencer"] {
+        refuses(&run(&[command, "--lost-after", "9s"]), 2, &["--lost-after 9s", "--heartbeat 5s"]);
+    }
 }
 
 #[test]
@@ -64,6 +70,44 @@ fn a_variable_is_checked_like_its_flag() {
     let folder = tempfile::tempdir().expect("a folder");
     let output = deckwatch(&["ps"], folder.path()).env("DECKWATCH_PREFIX", "a.b").output().expect("it runs");
     refuses(&output, 2, &["a.b"]);
+}
+
+/// What is wrong with the configuration is said also where the port is taken: no socket opened before.
+#[test]
+fn wrong_use_is_said_before_any_socket_opens() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let nats: &[&str] = &["--nats-creds", "--nats-nkey", "--nats-ca"];
+    let redis: &[&str] = &["--redis-password-file", "--redis-ca"];
+    for (command, flags) in [
+        (&["up"][..], [nats, redis].concat()),
+        (&["projector"], [nats, redis].concat()),
+        (&["sequencer"], nats.to_vec()),
+        (&["producer"], nats.to_vec()),
+    ] {
+        for flag in flags {
+            let output = run(&[command, &["--admin", &address, flag, "/nowhere/file"]].concat());
+            refuses(&output, 2, &["/nowhere/file", flag]);
+        }
+    }
+    for flag in redis {
+        for command in [&["ps"][..], &["nodes"], &["services"], &["inspect", "web"], &["history", "web"]] {
+            refuses(&run(&[command, &[*flag, "/nowhere/file"]].concat()), 2, &["/nowhere/file", flag]);
+        }
+    }
+    for flag in nats {
+        for command in [&["watch"][..], &["history", "web"]] {
+            refuses(&run(&[command, &[*flag, "/nowhere/file"]].concat()), 2, &["/nowhere/file", flag]);
+        }
+    }
+    for command in ["up", "producer"] {
+        refuses(&run(&[command, "--admin", &address, "--data-dir", "/dev/null/data"]), 2, &["--data-dir"]);
+        for host in ["ssh://foo", "nonsense"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let output = deckwatch(&[command, "--admin", &address], folder.path()).env("DOCKER_HOST", host).output();
+            refuses(&output.expect("it runs"), 2, &["$DOCKER_HOST", host, "--engine"]);
+        }
+    }
 }
 
 #[test]

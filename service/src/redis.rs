@@ -85,12 +85,8 @@ impl Settings {
                 file.display(),
                 self.address
             )),
-            (error @ (Error::Away { .. } | Error::Call { .. }), _) => {
-                Failure::usage(format!("{error}; check --redis"))
-            }
-            (error @ Error::File { .. }, _) => {
-                Failure::usage(format!("{error}; check the path and its permissions"))
-            }
+            (error @ (Error::Away { .. } | Error::Call { .. }), _) => Failure::usage(format!("{error}; check --redis")),
+            (error @ Error::File { .. }, _) => Failure::usage(format!("{error}; check the path and its permissions")),
         })
     }
 }

@@ -10,13 +10,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use service::Stop;
 use tokio::process::{Child, Command};
 
+use super::ending::Ending;
 use super::tools::Tool;
 
-/// How long it may take to end when told to.
-const END_TIME: Duration = Duration::from_secs(3);
 /// How long to wait before it is started again, at first and at most.
 const RESTART_TIME: Duration = Duration::from_millis(200);
 const RESTART_TIME_MAX: Duration = Duration::from_secs(5);
@@ -61,7 +59,8 @@ impl Server {
 
     /// Runs it, and starts it again whenever it ends, until told to stop. `changed` is called when its process is
     /// another one.
-    pub(crate) async fn keep(&self, stop: &Stop, changed: impl Fn()) {
+    pub(crate) async fn keep(&self, ending: &Ending, changed: impl Fn()) {
+        let stop = ending.servers();
         let mut wait = RESTART_TIME;
         while !stop.is_stopped() {
             let began = Instant::now();
@@ -71,7 +70,7 @@ impl Server {
                     changed();
                     let ended = tokio::select! {
                         status = child.wait() => status,
-                        () = stop.stopped() => return end(child, self.tool.program).await,
+                        () = stop.stopped() => return end(child, self.tool.program, ending.of_servers()).await,
                     };
                     self.set_pid(None);
                     ended.map_or_else(|error| error.to_string(), how)
@@ -122,13 +121,13 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-/// Asks it to end; insists after a while.
-async fn end(mut child: Child, program: &str) {
+/// Asks it to end; insists at the deadline.
+async fn end(mut child: Child, program: &str, deadline: tokio::time::Instant) {
     if let Some(pid) = child.id().and_then(pid) {
         // One that has ended meanwhile cannot be told, and need not.
         let _ = kill_process(pid, Signal::TERM);
     }
-    if tokio::time::timeout(END_TIME, child.wait()).await.is_err() {
+    if tokio::time::timeout_at(deadline, child.wait()).await.is_err() {
         tracing::warn!("{program} does not end: killing it");
         drop(child.kill().await);
     }
@@ -163,14 +162,14 @@ mod tests {
     async fn it_is_started_again_and_ended_in_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let server = server(folder.path(), "test -e once && exec sleep 1000; touch once; echo oh no; exit 4");
-        let stop = Stop::new();
+        let ending = Ending::new(Duration::from_secs(10));
         let look = async {
             while server.trouble().is_none() || server.pid().is_none() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
-            stop.trigger();
+            ending.end_servers();
         };
-        tokio::join!(server.keep(&stop, || {}), look);
+        tokio::join!(server.keep(&ending, || {}), look);
         let trouble = server.trouble().unwrap();
         assert!(trouble.starts_with("redis-server ended with exit code 4: oh no"), "{trouble}");
         assert!(kill_process(pid(server.pid().unwrap()).unwrap(), Signal::TERM).is_err(), "it still runs");

@@ -7,12 +7,10 @@ use bollard::errors::Error;
 use domain::NodeName;
 use service::Failure;
 
-use crate::role::EngineAddress;
+use crate::address::{self, EngineAddress};
 
 /// How long the look may take.
 const LOOK_TIME: Duration = Duration::from_secs(4);
-/// Where the engine is when nobody says.
-const ADDRESS_DEFAULT: &str = "unix:///var/run/docker.sock";
 
 /// The engine, as it answered.
 #[derive(Clone, Debug)]
@@ -25,8 +23,7 @@ pub(crate) struct Seen {
 
 /// Asks the engine who it is.
 pub(crate) async fn look(told: Option<&EngineAddress>) -> Result<Seen, Failure> {
-    let from_environment = || std::env::var("DOCKER_HOST").ok().filter(|address| !address.is_empty());
-    let address = told.map(ToString::to_string).or_else(from_environment).unwrap_or_else(|| ADDRESS_DEFAULT.to_owned());
+    let address = address::engine(told)?.to_string();
     let asked = async {
         let docker = Docker::connect_with_host(&address)?.negotiate_version().await?;
         docker.info().await

@@ -1,6 +1,7 @@
 //! `up`: everything in one process on this host's engine, with NATS and Redis as children unless running ones are named.
 
 mod child;
+mod ending;
 mod engine;
 mod orphans;
 mod ports;
@@ -17,14 +18,15 @@ use domain::NodeName;
 use projector::read::{NodeView, read_node};
 use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs};
 use service::redis::Store;
-use service::{Context, Failure, Stop, admin};
+use service::{Context, Failure, admin};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::data_dir::DataDir;
-use crate::out;
 use crate::picture::{self, Picture};
 use crate::role::{Ordering, Partitioning, Watching};
+use crate::{ask, out};
+use ending::Ending;
 use roles::Roles;
 use screen::Screen;
 use servers::Servers;
@@ -35,10 +37,6 @@ const ADMIN_PORT: u16 = 9650;
 const READY_TIME: Duration = Duration::from_secs(9);
 /// How often it is looked if all is ready.
 const LOOK_TIME: Duration = Duration::from_millis(50);
-/// What is left of the grace for the servers, after the roles.
-const SERVERS_GRACE: Duration = Duration::from_secs(4);
-/// However short the grace, the roles get this much.
-const ROLES_GRACE_MIN: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,12 +80,24 @@ pub(crate) struct Args {
     log: LogArgs,
 }
 
+impl Args {
+    /// What can be told to be wrong before any socket opens.
+    async fn check(&self) -> Result<(), Failure> {
+        self.watching.check()?;
+        self.ordering.check(&self.role)?;
+        ask::nats_settings(&self.nats, &self.common).await?;
+        ask::redis_settings(&self.redis, &self.common).await?;
+        Ok(())
+    }
+}
+
 /// Runs everything until told to stop.
 pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     service::logs::start(&args.log);
+    args.check().await?;
     let data = DataDir::take(&args.common.data_dir())?;
     let context = Context::default();
-    let grace = args.role.grace + SERVERS_GRACE;
+    let grace = args.role.grace;
     // When it is dropped, by a second signal or an overrun grace, its servers are killed with it.
     service::run_role(context.clone(), grace, Box::pin(everything(args, data, context))).await
 }
@@ -100,13 +110,13 @@ async fn everything(args: Args, data: DataDir, context: Context) -> Result<(), F
     let servers = Servers::prepare(&args, data).await?;
     servers.publish(|up| up.admin = admin.to_string());
     let up = Running { args: &args, servers: &servers, context: &context, engine: &seen.version, node, admin };
-    let stop_servers = Stop::new();
+    let ending = Ending::new(args.role.grace);
     let work = async {
-        let worked = up.work(listener).await;
-        stop_servers.trigger();
+        let worked = up.work(listener, &ending).await;
+        ending.end_servers();
         worked
     };
-    let (worked, ()) = tokio::join!(work, servers.keep(&stop_servers));
+    let (worked, ()) = tokio::join!(work, servers.keep(&ending));
     worked
 }
 
@@ -122,7 +132,7 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// From the start of the servers to the end of the last role.
-    async fn work(&self, listener: TcpListener) -> Result<(), Failure> {
+    async fn work(&self, listener: TcpListener, ending: &Ending) -> Result<(), Failure> {
         let deadline = Instant::now() + READY_TIME;
         tokio::select! {
             answered = tokio::time::timeout_at(deadline, self.servers.answer()) => {
@@ -148,7 +158,7 @@ impl Running<'_> {
             failed => failed,
         };
         self.context.stop.trigger();
-        let drained = roles.drain(self.args.role.grace.saturating_sub(SERVERS_GRACE).max(ROLES_GRACE_MIN)).await;
+        let drained = roles.drain(ending.of_roles()).await;
         served.abort();
         ended.and(drained)
     }

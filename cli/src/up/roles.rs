@@ -1,10 +1,10 @@
 //! The roles that `up` runs, each a task.
 
 use std::future::Future;
-use std::time::Duration;
 
 use service::{Context, Failure, Stop};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::Args;
 use super::servers::Servers;
@@ -46,9 +46,8 @@ impl Roles {
         }
     }
 
-    /// Ends one after the other, each within what is left of the time.
-    pub(crate) async fn drain(mut self, grace: Duration) -> Result<(), Failure> {
-        let deadline = tokio::time::Instant::now() + grace;
+    /// Ends one after the other, all before the deadline.
+    pub(crate) async fn drain(mut self, deadline: Instant) -> Result<(), Failure> {
         let mut drained = Ok(());
         for role in &mut self.0 {
             role.stop.trigger();

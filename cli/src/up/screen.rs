@@ -64,7 +64,7 @@ Try in another terminal:
   {ps:column$}   what there is now
   {watch:column$}   what happens, in order
   {get:column$}   this node, as Redis has it
-  {sub:column$}   the ordered records (protobuf, see proto/)
+  {sub:column$}   the ordered records, with the nats tool if you have it
 
 Ctrl-C ends it all.
 ",

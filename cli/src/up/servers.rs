@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use service::redis::Store;
-use service::{Failure, Stop, nats, redis};
+use service::{Failure, nats, redis};
 
 use super::Args;
 use super::child::Server;
+use super::ending::Ending;
 use super::orphans;
 use super::ports::Port;
 use super::tools::{Kind, find};
@@ -113,10 +114,10 @@ impl Servers {
     }
 
     /// Keeps its own servers running until told to stop; then ends them.
-    pub(crate) async fn keep(&self, stop: &Stop) {
+    pub(crate) async fn keep(&self, ending: &Ending) {
         let keep = async |own: &Option<Own>| {
             if let Some(own) = own {
-                own.server.keep(stop, || self.publish(|_| {})).await;
+                own.server.keep(ending, || self.publish(|_| {})).await;
             }
         };
         tokio::join!(keep(&self.own_nats), keep(&self.own_redis));

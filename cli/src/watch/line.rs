@@ -114,29 +114,11 @@ pub(crate) fn clock(time: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::StopCause;
     use domain::node::GapReason;
-    use domain::record::{NodeState, Recovery};
-    use domain::{Cause, Stamp, StopCause, Writer};
 
     use super::*;
     use crate::sample;
-
-    fn record(subject: Subject) -> Record {
-        Record {
-            node: "n1".parse().unwrap(),
-            stamp: Some(Stamp { epoch: 1, seq: 2 }),
-            writer: Writer(1),
-            recorded_at: "2026-01-01T12:00:01Z".parse().unwrap(),
-            observed_at: None,
-            cause: Some(Cause::Event),
-            event: None,
-            subject,
-            repeated: false,
-            removed: false,
-            node_state: NodeState::default(),
-            recovery: Recovery::default(),
-        }
-    }
 
     #[test]
     fn a_crash() {
@@ -154,7 +136,7 @@ mod tests {
             exec_duration_seconds: None,
             replayed: false,
         };
-        let record = Record { event: Some(event), ..record(Subject::Container(Box::new(container))) };
+        let record = Record { event: Some(event), ..sample::record(Subject::Container(Box::new(container))) };
         assert_eq!(line(&record), "12:00:01 n1 web(abababababab) die exit 3 → exited (3) crashed");
     }
 
@@ -167,7 +149,7 @@ mod tests {
             error: Some("exec: \"foo\":\nnot found".to_owned()),
             ..sample::container(0xab, "foo")
         };
-        let record = record(Subject::Container(Box::new(container)));
+        let record = sample::record(Subject::Container(Box::new(container)));
         assert_eq!(line(&record), "12:00:01 n1 foo(abababababab) event → start_failed (127): exec: \"foo\": not found");
     }
 
@@ -179,7 +161,7 @@ mod tests {
             action: "a statement was asked for".to_owned(),
         };
         assert_eq!(
-            line(&record(Subject::Gap(gap))),
+            line(&sample::record(Subject::Gap(gap))),
             "12:00:01 n1 gap stamps 3.5-: end_unknown: a statement was asked for"
         );
     }

@@ -57,7 +57,7 @@ pub(crate) struct Args {
 
 /// Watches until Ctrl-C, until `--count` lines are written or nobody reads them.
 pub(crate) async fn run(args: Args) -> Result<(), Ended> {
-    let settings = ask::nats_settings(&args.nats, &args.common);
+    let settings = ask::nats_settings(&args.nats, &args.common).await?;
     let what = format!("NATS at {}", settings.servers);
     let started = async {
         let streams = Streams::open(&settings, &args.common.prefix).await?;
