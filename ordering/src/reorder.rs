@@ -88,7 +88,7 @@ pub enum Input<T> {
     },
     /// A sign of life was heard.
     Beat(Beat),
-    /// A request to publish again, put out at `asked`, was answered.
+    /// A request to publish again was answered.
     Answer {
         /// Epoch asked for.
         epoch: u64,
@@ -182,7 +182,8 @@ pub enum Output<T> {
 struct Missing {
     from: u64,
     since: Millis,
-    asked: bool,
+    /// Last stamp that was asked for, once it was.
+    asked_to: Option<u64>,
     answer: Option<Answer>,
     coming: u8,
     /// When it was given up; the gap waits until all that was stored by then is read.
@@ -226,7 +227,7 @@ impl<T> Reorder<T> {
             (Some((at, _)), _) => at,
             (None, Some(Answer::NotKept)) => missing.since,
             (None, Some(Answer::Coming) | None) => {
-                if missing.asked {
+                if missing.asked_to.is_some() {
                     wait_end
                 } else {
                     missing.since
@@ -419,7 +420,7 @@ impl<T> Reorder<T> {
         if self.at.epoch == 0 || self.at.closed || self.missing_end() < from {
             self.missing = None;
         } else if self.missing.is_none_or(|missing| missing.from != from) {
-            let missing = Missing { from, since: now, asked: false, answer: None, coming: 0, given_up: None };
+            let missing = Missing { from, since: now, asked_to: None, answer: None, coming: 0, given_up: None };
             self.missing = Some(missing);
         }
     }
@@ -430,6 +431,8 @@ impl<T> Reorder<T> {
         let Some(missing) = self.missing.as_mut() else { return };
         if let Some((at, why)) = missing.given_up {
             if read_to.is_some_and(|read_to| read_to > at) {
+                // What was proven since was not asked for: it is missing for itself.
+                let to = missing.asked_to.map_or(to, |asked_to| asked_to.min(to));
                 self.lose(to, why, out);
                 self.drain(out);
             }
@@ -442,12 +445,13 @@ impl<T> Reorder<T> {
                 missing.given_up = Some((now, Why::Unreadable));
             }
             Some(Answer::Coming) if waited => {
-                *missing = Missing { since: now, answer: None, coming: missing.coming + 1, ..*missing };
+                *missing =
+                    Missing { since: now, asked_to: Some(to), answer: None, coming: missing.coming + 1, ..*missing };
                 out.push(Output::Ask { epoch, from: missing.from, to });
             }
             // What comes late by a few messages needs no asking: it is here before the next wake.
-            None if !missing.asked => {
-                missing.asked = true;
+            None if missing.asked_to.is_none() => {
+                missing.asked_to = Some(to);
                 out.push(Output::Ask { epoch, from: missing.from, to });
             }
             None if waited => missing.given_up = Some((now, Why::NoAnswer)),

@@ -103,6 +103,14 @@ fn what_comes_in_order_goes_on() {
 }
 
 #[test]
+fn only_what_was_asked_for_is_given_up() {
+    check(
+        "1.1h beat1:3 read notkept2 beat1:5 wake read read notkept4 wake read",
+        "1.1 ask(1.2-3) lost(1.2-3 NotKept) ask(1.4-5) lost(1.4-5 NotKept)",
+    );
+}
+
+#[test]
 fn what_is_early_waits() {
     check("1.1h 1.4 1.3 1.2", "1.1 1.2 1.3 1.4");
 }
