@@ -225,7 +225,9 @@ impl Worker {
         }
         if timers.beats.elapsed() >= BEATS_APART.min(heartbeat) {
             timers.beats = Instant::now();
-            let beats = self.shared.beats.take(|name| self.owns(name));
+            // That of a node whose first record is still to come is kept for it.
+            let is_there = |name: &NodeName| matches!(self.nodes.get(name), Some(Known::At { .. }));
+            let beats = self.shared.beats.take(is_there);
             self.shared.keys.beats(&beats).await?;
         }
         let due = self.renewal.is_due(self.shared.began.elapsed(), heartbeat);

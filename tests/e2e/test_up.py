@@ -1,5 +1,6 @@
 """`deckwatch up`: everything in one command, and nothing left of it after Ctrl-C."""
 
+import json
 import os
 import signal
 import time
@@ -31,6 +32,11 @@ class Up:
         """Its servers as they run now, to be ended if it leaves them behind."""
         self.servers |= tree.descendants(self.process.pid)
         return self.servers
+
+    @property
+    def servers_named(self) -> bool:
+        file = self.data / "up.json"
+        return file.exists() and bool(json.loads(file.read_text())["redis"])
 
     def ask(self, *argv: str) -> Result:
         """A command that finds the servers by the data folder alone."""
@@ -70,6 +76,8 @@ def up(tmp_path, engine, binary):
 
 def assert_ps_is_right(up: Up, engine) -> bool:
     assert up.process.running, up.process.tail()
+    # Before it says where its servers are, a command asks the usual ports, where another installation may be.
+    assert up.servers_named, "its servers are not named yet"
     result = up.ask("ps", "-o", "json")
     assert result.code == 0 and result.json["revision"] is not None, result
     items = {item["id"]: from_json(item) for item in result.json["items"]}
