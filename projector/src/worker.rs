@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, jetstream};
@@ -70,19 +71,24 @@ pub(crate) async fn run(shared: Arc<Shared>, partition: Partition) -> Result<(),
     let bucket = Bucket::new(shared.client.clone(), shared.config.prefix.leases_bucket());
     let lease = Lease::new(bucket, format!("projector.{partition}"), shared.config.instance);
     let done = Stop::new();
+    let healthy = AtomicBool::new(true);
     let working = async {
-        let result = work(shared, partition, holding, &stop).await;
+        let result = work(shared, partition, holding, &healthy, &stop).await;
         // Given back last: who takes it then finds nothing under way.
         done.trigger();
         result
     };
-    let (result, ()) = futures::join!(working, keep(lease, held, &done));
+    let (result, ()) = futures::join!(working, keep(lease, held, &healthy, &done));
     result
 }
 
-async fn keep(mut lease: Lease, held: watch::Sender<bool>, done: &Stop) {
+/// Raises the lease's counter while the work goes on: else another instance is to take it.
+async fn keep(mut lease: Lease, held: watch::Sender<bool>, healthy: &AtomicBool, done: &Stop) {
     while !done.is_stopped() {
-        held.send_replace(lease.tick().await);
+        if healthy.load(Ordering::SeqCst) {
+            lease.tick().await;
+        }
+        held.send_replace(lease.is_held());
         done.sleep(TICK).await;
     }
     lease.release().await;
@@ -92,11 +98,21 @@ async fn work(
     shared: Arc<Shared>,
     partition: Partition,
     mut holding: watch::Receiver<bool>,
+    healthy: &AtomicBool,
     stop: &Stop,
 ) -> Result<(), Failure> {
     let health = shared.context.health.clone();
     let mut again = AGAIN_AFTER.0;
     loop {
+        while !stop.is_stopped() && !healthy.load(Ordering::SeqCst) {
+            match reach(&shared, partition).await {
+                Ok(()) => healthy.store(true, Ordering::SeqCst),
+                Err(trouble) => {
+                    trouble.tell(&health)?;
+                    stop.sleep(AGAIN_AFTER.1).await;
+                }
+            }
+        }
         // Another instance works on it meanwhile: this one is ready to.
         tokio::select! {
             () = stop.stopped() => return Ok(()),
@@ -111,13 +127,23 @@ async fn work(
         tokio::select! {
             result = once(Arc::clone(&shared), partition, &mut holding, stop) => match result {
                 Ok(()) => {}
-                Err(trouble) => trouble.tell(&health)?,
+                Err(trouble) => {
+                    healthy.store(false, Ordering::SeqCst);
+                    trouble.tell(&health)?;
+                }
             },
             () = drained => return Ok(()),
         }
         again = if began.elapsed() > AGAIN_AFTER.1 { AGAIN_AFTER.0 } else { (2 * again).min(AGAIN_AFTER.1) };
         stop.sleep(again).await;
     }
+}
+
+/// Both servers answer.
+async fn reach(shared: &Shared, partition: Partition) -> Result<(), Trouble> {
+    shared.keys.prepare(shared.partitions).await?.map_err(Trouble::Failed)?;
+    State::open(&shared.jetstream, &shared.config.prefix, partition).await?;
+    Ok(())
 }
 
 async fn once(
