@@ -30,7 +30,7 @@ Examples:
 Records are kept for 7 days at most, fewer where they would need too much room. Times are UTC.
 
 `.revision` in JSON is where `watch --from` goes on. Where there is more than one partition
-it is left out: what the others held at that time is not known.";
+it is left out: where the others stood at that time is not known.";
 
 /// Arguments of `history`.
 #[derive(clap::Args, Clone, Debug)]

@@ -18,9 +18,9 @@ use crate::{live, table};
 
 const EXAMPLES: &str = "\
 Examples:
-  deckwatch nodes                  every node and how it is
-  deckwatch nodes --status lost    those whose producer is silent
-  deckwatch nodes --name 'r1-*' -w   those of a rack, live
+  deckwatch nodes                    every node and how it is
+  deckwatch nodes --status lost      those whose producer is silent
+  deckwatch nodes --name 'r1-*' -w   by a pattern, in a table that is kept live
 
 alive: its producer speaks and its engine answers; blind: its engine cannot be asked;
 lost: its producer is silent. The containers of a blind or lost node read `unknown`.";

@@ -29,8 +29,8 @@ Examples:
   deckwatch watch                           every change from now on
   deckwatch watch --name web --node n1      of containers named like `web` on n1
   deckwatch watch -o json | jq .container   a JSON object a line
-  revision=$(deckwatch ps -o json | jq -r .revision)
-  deckwatch watch --from $revision          all since that list, nothing twice
+  revision=$(deckwatch ps -o json | jq -er .revision) &&
+  deckwatch watch --from \"$revision\"        all since that list, nothing twice
 
 Times are UTC. A revision that is too old is refused (exit code 3), never moved.";
 
