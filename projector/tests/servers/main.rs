@@ -466,9 +466,10 @@ async fn a_life_under_faults_ends_in_the_truth() {
     for (node, name) in nodes.iter().zip(["n1", "n2"]) {
         let truth = node.truth().await;
         let what = format!("{name} shows {truth:?}");
-        until(&what, async || world.shown(name).await == truth).await;
-        let fields = world.hash(&format!("deckwatch:{{{name}}}:node")).await;
-        assert_eq!(fields["seq"], node.seq().await.to_string());
+        let (key, seq) = (format!("deckwatch:{{{name}}}:node"), node.seq().await.to_string());
+        let shows_all = async || world.shown(name).await == truth && world.hash(&key).await.get("seq") == Some(&seq);
+        until(&what, shows_all).await;
+        let fields = world.hash(&key).await;
         assert_eq!(fields["containers"], truth.len().to_string());
         let mut by_status = 0;
         for status in Status::ALL {
