@@ -88,6 +88,25 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let Some(client) = service::nats::connect_until(&config.nats, &name, &context).await? else {
         return Ok(());
     };
+    let beats = Arc::new(beats::Beats::new(config.limits.beats));
+    let context = Context { stop: context.stop.child(), ..context };
+    // From the start: a node's first sign of life comes as soon as there are streams, and the next a heartbeat later.
+    let listening = beats::listen(client.clone(), config.prefix.clone(), &beats, context.stop.clone());
+    let working = async {
+        let result = project(config, context.clone(), client.clone(), Arc::clone(&beats)).await;
+        context.stop.trigger();
+        result
+    };
+    let (result, ()) = futures::join!(working, listening);
+    result
+}
+
+async fn project(
+    config: Config,
+    context: Context,
+    client: async_nats::Client,
+    beats: Arc<beats::Beats>,
+) -> Result<(), Failure> {
     let store = Store::new(config.redis.clone());
     let jetstream = async_nats::jetstream::new(client.clone());
     if !wait_for_redis(&store, &context).await? || !wait_for_streams(&config, &jetstream, &context).await? {
@@ -96,11 +115,11 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let shared = Arc::new(worker::Shared {
         partitions: config.partitions,
         keys: keys::Keys { store, prefix: config.prefix.clone() },
-        beats: beats::Beats::new(config.limits.beats),
+        beats,
         tally: tally::Tally::new(context.metrics.clone()),
         began: Instant::now(),
         config,
-        context: Context { stop: context.stop.child(), ..context },
+        context,
         client,
         jetstream,
     });
@@ -113,23 +132,15 @@ async fn work(shared: &Arc<worker::Shared>) -> Result<(), Failure> {
     for partition in shared.partitions.all() {
         workers.spawn(worker::run(Arc::clone(shared), partition));
     }
-    let working = async {
-        let mut result = Ok(());
-        while let Some(joined) = workers.join_next().await {
-            let ended =
-                joined.unwrap_or_else(|panic| Err(Failure::failed(format!("a part of the projector: {panic}"))));
-            if ended.is_err() {
-                // The others give their leases back.
-                stop.trigger();
-                result = ended;
-            }
+    let mut result = Ok(());
+    while let Some(joined) = workers.join_next().await {
+        let ended = joined.unwrap_or_else(|panic| Err(Failure::failed(format!("a part of the projector: {panic}"))));
+        if ended.is_err() {
+            // The others give their leases back.
+            stop.trigger();
+            result = ended;
         }
-        stop.trigger();
-        result
-    };
-    let prefix = shared.config.prefix.clone();
-    let beats = beats::listen(shared.client.clone(), prefix, &shared.beats, stop.clone());
-    let (result, ()) = futures::join!(working, beats);
+    }
     result
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) jetstream: jetstream::Context,
     pub(crate) keys: Keys,
     pub(crate) partitions: Partitions,
-    pub(crate) beats: Beats,
+    pub(crate) beats: Arc<Beats>,
     pub(crate) tally: Tally,
     /// Begin of the monotonic time that decisions are made of.
     pub(crate) began: Instant,
