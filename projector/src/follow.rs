@@ -308,11 +308,11 @@ impl Worker {
     }
 
     fn tell_lag(&self, timers: &Timers, lag: u64) {
-        let health = &self.shared.context.health;
+        let health = self.shared.health(self.partition);
         if lag == 0 || timers.renewed.elapsed() < CURRENT_HEARTBEATS * self.shared.config.heartbeat {
             health.ready("lag");
         } else {
-            health.unready("lag", format!("partition {} has records that are not in Redis yet", self.partition));
+            health.unready("lag", "there are records that are not in Redis yet");
         }
     }
 }

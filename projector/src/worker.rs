@@ -11,7 +11,7 @@ use domain::{NodeName, Partition, Partitions};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use service::kv::Bucket;
 use service::lease::{Lease, TICK};
-use service::{Context, Failure, Stop};
+use service::{Context, Failure, Health, Stop};
 use tokio::sync::watch;
 
 use crate::Config;
@@ -44,6 +44,13 @@ pub(crate) struct Shared {
     pub(crate) tally: Tally,
     /// Begin of the monotonic time that decisions are made of.
     pub(crate) began: Instant,
+}
+
+impl Shared {
+    /// Conditions of one partition's work.
+    pub(crate) fn health(&self, partition: Partition) -> Health {
+        self.context.health.of(&format!("partition {partition}"))
+    }
 }
 
 /// The work on one partition.
@@ -101,7 +108,7 @@ async fn work(
     healthy: &AtomicBool,
     stop: &Stop,
 ) -> Result<(), Failure> {
-    let health = shared.context.health.clone();
+    let health = shared.health(partition);
     let mut again = AGAIN_AFTER.0;
     loop {
         while !stop.is_stopped() && !healthy.load(Ordering::SeqCst) {
@@ -161,7 +168,7 @@ async fn once(
 impl Worker {
     /// Reads all checkpoints, and sees to it that each is a place of the record.
     async fn verified(shared: Arc<Shared>, partition: Partition) -> Result<Self, Trouble> {
-        let health = &shared.context.health;
+        let health = shared.health(partition);
         shared.keys.prepare(shared.partitions).await?.map_err(Trouble::Failed)?;
         let state = State::open(&shared.jetstream, &shared.config.prefix, partition).await?;
         let extent = state.extent().await?;
