@@ -102,6 +102,7 @@ def test_up_and_down_and_up_again(up, containers):
     first = up(nats_port=port)
     promised(lambda: assert_ps_is_right(first, containers), 5, "a correct ps", began)
     eventually(lambda: http.readiness(first.admin)[0] == 200, 10, "up is ready")
+    eventually(lambda: "Ctrl-C" in first.process.stdout.read_text(), 10, "its screen")
     screen = first.process.stdout.read_text()
     assert "ps" in screen and "watch" in screen and "\x1b" not in screen, "it says what to try next"
 
