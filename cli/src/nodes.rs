@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use domain::node::NodeStatus;
 use domain::{NodeName, Timestamp};
-use projector::read::NodeView;
 use serde_json::{Map, Value};
 use service::Failure;
 use service::args::{CommonArgs, RedisArgs};
 use service::redis::Store;
+use view::store::NodeView;
 
 use crate::ask::{self, Plain};
 use crate::filter::Pattern;

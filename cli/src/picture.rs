@@ -1,9 +1,9 @@
 //! The picture in Redis: what is on every node, and the revision that it is true at.
 
 use domain::{Container, Prefix};
-use projector::read::{self, Listing};
 use service::Failure;
 use service::redis::{Error, Store};
+use view::store::{self, Listing};
 
 /// What is in Redis.
 #[derive(Clone, Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct Picture(Listing);
 /// Reads the whole picture.
 pub(crate) async fn read(store: &Store, prefix: &Prefix) -> Result<Picture, Failure> {
     store.check().await?;
-    let mut listing = read::list(store, prefix).await.map_err(|error| failure(&error))?;
+    let mut listing = store::list(store, prefix).await.map_err(|error| failure(&error))?;
     for (_, node) in &mut listing.nodes {
         node.containers.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
     }

@@ -1,10 +1,10 @@
 //! `services`: compose services with their totals over all nodes.
 
 use domain::NodeName;
-use projector::read::{self, ServiceView};
 use service::Failure;
 use service::args::{CommonArgs, RedisArgs};
 use service::redis::Store;
+use view::store::{self, ServiceView};
 
 use crate::ask::{self, Plain};
 use crate::filter::{self, Pattern};
@@ -71,7 +71,7 @@ async fn read(store: &Store, args: &Args) -> Result<Shown, Failure> {
     let prefix = &args.common.prefix;
     let asked = async {
         let picture = picture::read(store, prefix).await?;
-        let services = read::services(store, prefix).await.map_err(|error| picture::failure(&error))?;
+        let services = store::services(store, prefix).await.map_err(|error| picture::failure(&error))?;
         Ok(Shown { picture, services: services.into_iter().filter(|service| service.containers > 0).collect() })
     };
     ask::within(&what, asked).await

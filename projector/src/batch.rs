@@ -4,8 +4,8 @@ use domain::revision::Place;
 use domain::{NodeName, Partition, Record};
 
 use crate::Limits;
-use crate::checkpoint::{Checkpoint, Rebuild, Stored};
 use crate::fold::Change;
+use view::checkpoint::{Checkpoint, Rebuild, Stored};
 
 /// A node, as the projector remembers it.
 #[derive(Clone, Debug, PartialEq, Eq)]

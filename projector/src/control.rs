@@ -8,9 +8,9 @@ use domain::{NodeName, Partition};
 use futures::StreamExt;
 
 use crate::keys::Standing;
-use crate::stream::Error;
 use crate::trouble::Trouble;
 use crate::worker::{Shared, Worker};
+use view::record::Error;
 
 /// Where requests come in while this instance works on the partition.
 pub(crate) struct Control {

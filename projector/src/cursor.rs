@@ -3,21 +3,8 @@
 use domain::revision::Place;
 use domain::{NodeState, Partition, Writer};
 
-use crate::checkpoint::Checkpoint;
-
-/// What a stream holds: its first and last sequence. Empty: `last + 1 == first`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-}
-
-impl Span {
-    pub(crate) fn holds(self, sequence: u64) -> bool {
-        // An empty stream that never held anything is told as 0 to 0.
-        sequence > 0 && (self.first..=self.last).contains(&sequence)
-    }
-}
+use view::checkpoint::Checkpoint;
+use view::record::Span;
 
 /// What becomes of a node whose checkpoint was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +70,8 @@ pub(crate) fn start(state: &NodeState, span: Span, whole_writer: Option<Writer>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Rebuild;
     use domain::Timestamp;
+    use view::checkpoint::Rebuild;
 
     const SPAN: Span = Span { first: 10, last: 20 };
 

@@ -6,8 +6,8 @@ use domain::node::{Listed, NodeChange, NodeStatus};
 use domain::revision::Place;
 use domain::{Container, NodeName, NodeState, Partition, Record, Status, Subject, Timestamp};
 
-use crate::checkpoint::{Checkpoint, Rebuild, Stored};
 use crate::ops::{Mode, Op, Shown};
+use view::checkpoint::{Checkpoint, Rebuild, Stored};
 
 /// What one call to the function library will change: operations, and the checkpoint before and after them.
 #[derive(Clone, Debug)]

@@ -13,16 +13,16 @@ use service::kv::Bucket;
 use tokio::sync::watch;
 
 use crate::batch::{From, Known, Taken, changes};
-use crate::checkpoint::Stored;
 use crate::control::Control;
 use crate::fold::Change;
 use crate::keys::Applied;
 use crate::rebuild::new_rebuild;
 use crate::renewal::Look;
-use crate::stream::{Entry, Follower};
 use crate::telling::tell;
 use crate::trouble::Trouble;
 use crate::worker::Worker;
+use view::checkpoint::Stored;
+use view::record::{Entry, Follower};
 
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_millis(200);

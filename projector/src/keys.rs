@@ -9,8 +9,10 @@ use redis::{Cmd, Value};
 use service::Failure;
 use service::redis::{Error, Store};
 
-use crate::checkpoint::{CHECKPOINT_FIELDS, FIELDS, Stored, place_fields};
-use crate::library::{Function, SCHEMA, call, load};
+use view::SCHEMA;
+use view::checkpoint::{CHECKPOINT_FIELDS, FIELDS, Stored, place_fields};
+
+use crate::library::{Function, call, load};
 
 /// What a node's keys tell of where they stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Keys {
 
     /// The names in `<prefix>:nodes`.
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeName>, Error> {
-        mended(crate::read::nodes(&self.store, &self.prefix).await)
+        mended(view::store::nodes(&self.store, &self.prefix).await)
     }
 
     /// Where the nodes' keys stand, in the nodes' order.

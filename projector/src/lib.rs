@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 mod ask;
 mod batch;
 mod beats;
-pub mod checkpoint;
 mod control;
 mod cursor;
 mod fold;
@@ -29,16 +28,14 @@ mod follow;
 mod keys;
 mod library;
 mod ops;
-pub mod read;
 mod rebuild;
 mod renewal;
-mod stream;
 mod tally;
 mod telling;
 mod trouble;
 mod worker;
 
-pub use library::{LIBRARY_SOURCE, SCHEMA, library};
+pub use library::{LIBRARY_SOURCE, library};
 
 /// How the projector works.
 #[derive(Clone, Debug)]
@@ -172,7 +169,7 @@ async fn wait_for_streams(
     context: &Context,
 ) -> Result<bool, Failure> {
     while !context.stop.is_stopped() {
-        let first = stream::State::open(jetstream, &config.prefix, Partition(0)).await;
+        let first = view::record::State::open(jetstream, &config.prefix, Partition(0)).await;
         let extent = match first {
             Ok(first) => first.extent().await,
             Err(error) => Err(error),

@@ -3,9 +3,8 @@
 use domain::Prefix;
 use redis::FromRedisValue;
 use service::redis::{Error, Store};
-
-/// Version of the key layout. An older program refuses a newer one.
-pub const SCHEMA: u32 = 1;
+use view::SCHEMA;
+use view::store::is_not_loaded;
 
 /// The library's source; `@LIBRARY@` stands for its name.
 pub const LIBRARY_SOURCE: &str = include_str!("library.lua");
@@ -26,7 +25,6 @@ pub(crate) async fn load(store: &Store, prefix: &Prefix) -> Result<(), Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
     Apply,
-    Read,
     Pending,
     Told,
     Share,
@@ -37,7 +35,6 @@ impl Function {
     fn as_str(self) -> &'static str {
         match self {
             Self::Apply => "apply",
-            Self::Read => "read",
             Self::Pending => "pending",
             Self::Told => "told",
             Self::Share => "share",
@@ -48,7 +45,7 @@ impl Function {
     fn writes(self) -> bool {
         match self {
             Self::Apply | Self::Told | Self::Share | Self::Beat => true,
-            Self::Read | Self::Pending => false,
+            Self::Pending => false,
         }
     }
 
@@ -78,14 +75,6 @@ pub(crate) async fn call<T: FromRedisValue>(
     }
 }
 
-/// The server does not know the function.
-pub(crate) fn is_not_loaded(error: &Error) -> bool {
-    match error {
-        Error::Call { source, .. } => source.to_string().contains("Function not found"),
-        Error::Away { .. } | Error::File { .. } => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,7 +83,7 @@ mod tests {
     fn names_are_those_of_the_prefix() {
         let text = library(&"my-deck".parse().unwrap());
         assert!(text.starts_with("#!lua name=my_deck_v1\n"));
-        for function in [Function::Apply, Function::Read, Function::Pending, Function::Told, Function::Share] {
+        for function in [Function::Apply, Function::Pending, Function::Told, Function::Share] {
             assert!(text.contains(&format!("'my_deck_v1_{}'", function.as_str())), "{function:?}");
         }
         assert!(!text.contains('@'));

@@ -6,12 +6,12 @@ use domain::revision::Place;
 use domain::{Record, Subject};
 
 use crate::batch::Known;
-use crate::checkpoint::Rebuild;
 use crate::cursor::{Start, start};
 use crate::fold::Change;
 use crate::keys::{Applied, Standing};
 use crate::trouble::Trouble;
 use crate::worker::Worker;
+use view::checkpoint::Rebuild;
 
 /// A rebuild that begins now, with a token of its own.
 pub(crate) fn new_rebuild() -> Rebuild {

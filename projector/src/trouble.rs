@@ -1,8 +1,7 @@
 //! What interrupts the work on a partition.
 
 use service::{Failure, Health};
-
-use crate::stream;
+use view::record;
 
 /// Why the work begins anew, or ends.
 #[derive(Debug)]
@@ -10,7 +9,7 @@ pub(crate) enum Trouble {
     /// The store does not answer as it should.
     Redis(service::redis::Error),
     /// The record cannot be read.
-    Stream(stream::Error),
+    Stream(record::Error),
     /// What was thought of store or record is no longer so: look again.
     Changed(&'static str),
     /// Waiting cannot heal it.
@@ -27,8 +26,8 @@ impl From<service::redis::Error> for Trouble {
     }
 }
 
-impl From<stream::Error> for Trouble {
-    fn from(error: stream::Error) -> Self {
+impl From<record::Error> for Trouble {
+    fn from(error: record::Error) -> Self {
         Self::Stream(error)
     }
 }
@@ -38,10 +37,10 @@ impl Trouble {
     pub(crate) fn tell(self, health: &Health) -> Result<(), Failure> {
         match self {
             Self::Redis(error) => health.unready("redis", error.to_string()),
-            Self::Stream(error @ stream::Error::NoStream(_)) => {
+            Self::Stream(error @ record::Error::NoStream(_)) => {
                 health.unready("streams", format!("{error}: waiting for the sequencer to make it"));
             }
-            Self::Stream(error @ stream::Error::Unreachable { .. }) => health.unready("streams", error.to_string()),
+            Self::Stream(error @ record::Error::Unreachable { .. }) => health.unready("streams", error.to_string()),
             Self::Changed(why) => tracing::info!(why, "verifies all checkpoints"),
             Self::Failed(failure) => return Err(failure),
         }

@@ -21,10 +21,10 @@ use crate::beats::Beats;
 use crate::cursor::{Verdict, judge};
 use crate::keys::{Keys, Standing};
 use crate::renewal::Renewal;
-use crate::stream::{Extent, State};
 use crate::tally::Tally;
 use crate::telling::tell;
 use crate::trouble::Trouble;
+use view::record::{Extent, State};
 
 /// How long to wait before the work is begun anew, at first; then twice as long each time, up to the second one.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

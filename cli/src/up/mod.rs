@@ -15,12 +15,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::NodeName;
-use projector::read::{NodeView, read_node};
 use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs};
 use service::redis::Store;
 use service::{Context, Failure, admin};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
+use view::store::{NodeView, read_node};
 
 use crate::data_dir::DataDir;
 use crate::picture::{self, Picture};

@@ -19,7 +19,6 @@ use domain::{
     Subject, Writer,
 };
 use futures::StreamExt;
-use projector::read::{NodeView, read_node};
 use projector::{Config, Limits};
 use service::kv::Bucket;
 use service::lease::Lease;
@@ -27,6 +26,7 @@ use service::redis::Store;
 use service::{Context, Failure};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use view::store::{NodeView, read_node};
 
 /// Long enough for a slow machine; nothing is expected to take it.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -14,17 +14,37 @@ use domain::wire::{Invalid, Wire};
 use domain::{NodeName, Partition, Partitions, Prefix, Record, Writer};
 use futures::{StreamExt, TryStreamExt};
 
-use crate::cursor::Span;
+/// What a stream holds: its first and last sequence. Empty: `last + 1 == first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First sequence that is there.
+    pub first: u64,
+    /// Last sequence that was given.
+    pub last: u64,
+}
+
+impl Span {
+    /// Whether the stream holds that sequence.
+    pub fn holds(self, sequence: u64) -> bool {
+        // An empty stream that never held anything is told as 0 to 0.
+        sequence > 0 && (self.first..=self.last).contains(&sequence)
+    }
+}
 
 /// Why the record could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The stream is not there.
     #[error("there is no stream {0}")]
     NoStream(String),
     /// No answer, or one that tells nothing.
     #[error("{doing}: {why}")]
-    Unreachable { doing: &'static str, why: String },
+    Unreachable {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it could not be.
+        why: String,
+    },
 }
 
 /// Turns a client's error into ours.
@@ -34,31 +54,38 @@ fn unreachable<E: std::fmt::Display>(doing: &'static str) -> impl Fn(E) -> Error
 
 /// Which stream it is, and what it holds, as its leader says.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Extent {
+pub struct Extent {
     /// When it was made: another one is another stream.
-    pub(crate) created: String,
-    pub(crate) span: Span,
+    pub created: String,
+    /// What it holds.
+    pub span: Span,
     /// How many partitions its metadata names.
-    pub(crate) partitions: Option<Partitions>,
+    pub partitions: Option<Partitions>,
 }
 
 /// One message of the record.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) sequence: u64,
+pub struct Entry {
+    /// Its place in the stream.
+    pub sequence: u64,
     /// The node by the message's subject; `None` where the subject is none of ours.
-    pub(crate) node: Option<NodeName>,
+    pub node: Option<NodeName>,
     /// How many messages follow, as far as the server knew.
-    pub(crate) pending: u64,
+    pub pending: u64,
     payload: Bytes,
 }
 
 impl Entry {
-    pub(crate) fn size(&self) -> usize {
+    /// Bytes of its payload.
+    pub fn size(&self) -> usize {
         self.payload.len()
     }
 
-    pub(crate) fn record(&self) -> Result<Record, Invalid> {
+    /// The record.
+    ///
+    /// # Errors
+    /// It cannot be read, or is of another node than its subject says.
+    pub fn record(&self) -> Result<Record, Invalid> {
         let record = Record::decode(&self.payload)?;
         match &self.node {
             Some(node) if *node == record.node => Ok(record),
@@ -69,7 +96,7 @@ impl Entry {
 
 /// The stream of a partition's ordered record.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub struct State {
     context: jetstream::Context,
     stream: Stream<()>,
     prefix: Prefix,
@@ -77,18 +104,21 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) async fn open(
-        context: &jetstream::Context,
-        prefix: &Prefix,
-        partition: Partition,
-    ) -> Result<Self, Error> {
-        // Asks nothing: whether the stream is there, `extent` tells.
+    /// The stream of a partition. Asks nothing: whether it is there, [`State::extent`] tells.
+    ///
+    /// # Errors
+    /// The name is none of a stream.
+    pub async fn open(context: &jetstream::Context, prefix: &Prefix, partition: Partition) -> Result<Self, Error> {
         let stream = context.get_stream_no_info(prefix.state_stream(partition)).await;
         let stream = stream.map_err(unreachable("opening the stream"))?;
         Ok(Self { context: context.clone(), stream, prefix: prefix.clone(), partition })
     }
 
-    pub(crate) async fn extent(&self) -> Result<Extent, Error> {
+    /// Which stream it is and what it holds.
+    ///
+    /// # Errors
+    /// It is not there, or nobody answers.
+    pub async fn extent(&self) -> Result<Extent, Error> {
         let name = self.prefix.state_stream(self.partition);
         let doing = "asking for the state of the stream";
         let answer = self.context.request(format!("STREAM.INFO.{name}"), &serde_json::json!({})).await;
@@ -108,7 +138,7 @@ impl State {
     }
 
     /// The nodes that have a record about themselves.
-    pub(crate) async fn nodes(&self) -> Result<BTreeSet<NodeName>, Error> {
+    pub async fn nodes(&self) -> Result<BTreeSet<NodeName>, Error> {
         let doing = "listing the nodes of the stream";
         let words = format!("{}.state.{}.*.node", self.prefix, self.partition);
         let subjects = self.stream.info_with_subjects(words).await.map_err(unreachable(doing))?;
@@ -117,18 +147,18 @@ impl State {
     }
 
     /// The record at a sequence, from the leader; `None` where there is none that can be read.
-    pub(crate) async fn record_at(&self, sequence: u64) -> Result<Option<Record>, Error> {
+    pub async fn record_at(&self, sequence: u64) -> Result<Option<Record>, Error> {
         let message = self.stream.get_raw_message(sequence).await;
         self.found(message).map(|found| found.map(|(_, record)| record))
     }
 
     /// The writer of the record at a sequence.
-    pub(crate) async fn writer_at(&self, sequence: u64) -> Result<Option<Writer>, Error> {
+    pub async fn writer_at(&self, sequence: u64) -> Result<Option<Writer>, Error> {
         Ok(self.record_at(sequence).await?.map(|record| record.writer))
     }
 
     /// A node's last record about itself with its sequence, from the leader.
-    pub(crate) async fn last_of(&self, node: &NodeName) -> Result<Option<(u64, Record)>, Error> {
+    pub async fn last_of(&self, node: &NodeName) -> Result<Option<(u64, Record)>, Error> {
         let subject = self.prefix.state(self.partition, node, &StateSubject::Node);
         let message = self.stream.get_last_raw_message_by_subject(&subject).await;
         self.found(message)
@@ -153,7 +183,7 @@ impl State {
     }
 
     /// Reads on after a sequence, in order.
-    pub(crate) async fn follow(&self, after: u64) -> Result<Follower, Error> {
+    pub async fn follow(&self, after: u64) -> Result<Follower, Error> {
         let doing = "reading the record";
         let config = OrderedConfig {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
@@ -166,7 +196,7 @@ impl State {
 }
 
 /// The record as it comes, in order.
-pub(crate) struct Follower {
+pub struct Follower {
     messages: Ordered,
     prefix: Prefix,
     partition: Partition,
@@ -174,7 +204,7 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// The next message. May be dropped and called again: nothing is lost by it.
-    pub(crate) async fn next(&mut self) -> Result<Entry, Error> {
+    pub async fn next(&mut self) -> Result<Entry, Error> {
         let doing = "reading the record";
         let message = match self.messages.next().await {
             None => return Err(Error::Unreachable { doing, why: "the consumer ended".to_owned() }),

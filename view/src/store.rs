@@ -9,7 +9,6 @@ use serde::Deserialize;
 use service::redis::{Error, Store};
 
 use crate::checkpoint::{CHECKPOINT_FIELDS, Checkpoint, Stored};
-use crate::library::{Function, is_not_loaded};
 
 /// A node's keys, read in one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +93,8 @@ pub async fn nodes(store: &Store, prefix: &Prefix) -> Result<Vec<NodeName>, Erro
 
 /// A node with its containers. Empty where the node, or the projector's library, is not there.
 pub async fn read_node(store: &Store, prefix: &Prefix, node: &NodeName) -> Result<NodeView, Error> {
-    let call = Function::Read.call(prefix, &prefix.node_key(node), &[]);
+    let mut call = redis::cmd("FCALL_RO");
+    call.arg(format!("{}_read", prefix.library(crate::SCHEMA))).arg(1).arg(prefix.node_key(node));
     match store.query::<Vec<u8>>(&call).await {
         Ok(json) => Ok(parse_node(&String::from_utf8_lossy(&json))),
         Err(error) if is_not_loaded(&error) => Ok(parse_node("")),
@@ -171,6 +171,14 @@ fn revision(mut places: BTreeMap<Partition, Place>, views: &[(NodeName, NodeView
     });
     let further = further.collect();
     Some(Revision { partitions: places, further })
+}
+
+/// The server does not know the function: its library is not loaded.
+pub fn is_not_loaded(error: &Error) -> bool {
+    match error {
+        Error::Call { source, .. } => source.to_string().contains("Function not found"),
+        Error::Away { .. } | Error::File { .. } => false,
+    }
 }
 
 /// What the library's `read` answers.

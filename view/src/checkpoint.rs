@@ -4,10 +4,10 @@ use domain::revision::Place;
 use domain::{Partition, Timestamp, Writer};
 
 /// How many fields a checkpoint has in Redis.
-pub(crate) const FIELDS: usize = 6;
+pub const FIELDS: usize = 6;
 
 /// Those fields, in the order of the function library's arguments.
-pub(crate) const CHECKPOINT_FIELDS: [&str; FIELDS] =
+pub const CHECKPOINT_FIELDS: [&str; FIELDS] =
     ["partition", "sequence", "writer", "rebuilding", "rebuilding_since", "stated"];
 
 /// A node's checkpoint.
@@ -76,7 +76,7 @@ impl From<&Checkpoint> for Stored {
 }
 
 /// A place as fields of a hash: `sequence`, `writer`.
-pub(crate) fn place_fields(place: Place) -> (String, String) {
+pub fn place_fields(place: Place) -> (String, String) {
     let writer = if place.sequence == 0 { "0".to_owned() } else { place.writer.to_string() };
     (place.sequence.to_string(), writer)
 }
