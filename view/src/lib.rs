@@ -1,7 +1,8 @@
-//! Reads what others write: the current picture in Redis, which the projector writes, and the ordered record, which
-//! the sequencer writes. Writes nothing.
+//! Reads what others write and say: the current picture in Redis, which the projector writes, the ordered record, which
+//! the sequencer writes, and what producers answer. Writes nothing.
 
 pub mod checkpoint;
+pub mod producer;
 pub mod record;
 pub mod store;
 
