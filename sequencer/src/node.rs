@@ -194,14 +194,23 @@ impl Node {
         self.order.step(now, input, &mut ordered);
         for output in ordered.drain(..) {
             match output {
-                Ordered::Deliver(stamp, item, after) => self.deliver(stamp, item, after, out),
+                Ordered::Deliver(stamp, item, after) => {
+                    let begins = matches!(item.observation.observed, Observed::Hello(_));
+                    self.deliver(stamp, item, after, out);
+                    if begins {
+                        // Its own first statement is on its way: as if it had been asked for.
+                        self.asked_at = Some(now);
+                    }
+                }
                 Ordered::Lost(loss, after) => self.lost_stamps(loss, after, out),
                 Ordered::Discard(stamp, item, reason) => self.discard(stamp, &item, reason, out),
                 Ordered::Ask { epoch, from, to } => {
                     out.effects.push(Effect::Replay { node: self.name.clone(), epoch, from, to });
                 }
                 Ordered::Passed(epoch) => {
-                    self.state.passed_epoch = epoch;
+                    if std::mem::replace(&mut self.state.passed_epoch, epoch) != epoch {
+                        self.asked_at = None;
+                    }
                     self.state.needs_statement = true;
                 }
             }
