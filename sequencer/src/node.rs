@@ -1,17 +1,19 @@
 //! What a sequencer decides for one node.
 
+mod loss;
+mod presence;
 mod statement;
 
 use std::collections::BTreeMap;
 
 use domain::container::AsOf;
-use domain::node::{Gap, GapRange, GapReason, Heartbeat, Hello, NodeChange};
+use domain::node::{Heartbeat, Hello, NodeChange};
 use domain::observation::SpoolPlace;
 use domain::record::{Recovery, SPOOL_PLACES_MAX};
 use domain::{
     Batch, Container, ContainerId, NodeName, NodeState, Observation, Observed, Record, Stamp, Subject, Writer,
 };
-use ordering::{Answer, Beat, Input, Loss, Output as Ordered, Position, Previous, Reorder, Why};
+use ordering::{Answer, Beat, Input, Output as Ordered, Position, Previous, Reorder};
 
 use self::statement::Listing;
 use crate::partition::{Effect, Millis, Output, Recovered, Rules};
@@ -89,11 +91,6 @@ impl Node {
 
     pub(crate) fn is_retired(&self) -> bool {
         self.retired
-    }
-
-    /// Nothing is known of it but beats, and they ended.
-    pub(crate) fn is_rumour(&self, now: Millis) -> bool {
-        self.state.epoch == 0 && !self.retired && now > self.silent_since + self.rules.lost_after
     }
 
     pub(crate) fn is_blind(&self) -> bool {
@@ -178,15 +175,6 @@ impl Node {
         held.into_iter().for_each(|raw_sequence| out.floor.release(raw_sequence));
         self.change(NodeChange::Forgotten, out);
         *self = Self::new(self.name.clone(), self.rules, now, Recovered::retired(&self.state));
-    }
-
-    /// It is heard of in order again.
-    fn rise(&mut self, out: &mut Output) {
-        if std::mem::take(&mut self.retired) {
-            self.state.lost = false;
-        } else if self.state.lost {
-            self.back(out);
-        }
     }
 
     fn step(&mut self, now: Millis, input: Input<Item>, out: &mut Output) {
@@ -314,41 +302,6 @@ impl Node {
         self.emit(Some(stamp), Some(observation), repeated, subject, out);
     }
 
-    /// Stamps are lost: a gap stands in their place.
-    fn lost_stamps(&mut self, loss: Loss, after: Position, out: &mut Output) {
-        self.rise(out);
-        self.doubt(out);
-        self.enter(after);
-        let (reason, action) = gap_words(loss.why);
-        let range = GapRange::Stamps { epoch: loss.epoch, from: loss.from, to: loss.to };
-        let gap = Gap { reason, range, action: action.to_owned() };
-        self.emit(None, None, false, Subject::Gap(gap), out);
-    }
-
-    fn lose_if_silent(&mut self, now: Millis, read_to: Option<Millis>, out: &mut Output) {
-        let deadline = self.silent_since + self.rules.lost_after;
-        let read = read_to.is_some_and(|read_to| read_to > deadline);
-        // What is missing is put in its place first.
-        let waits = self.order.deadline().is_some();
-        if self.state.lost || self.state.epoch == 0 || now <= deadline || !read || waits {
-            return;
-        }
-        if out.cut.contains(&self.name) {
-            self.step(now, Input::Close, out);
-            out.cut.remove(&self.name);
-        }
-        self.end_statement(out);
-        self.state.lost = true;
-        let silent = self.rules.lost_after / 1000;
-        self.change(NodeChange::Lost(format!("no sign of life of its producer for {silent} s")), out);
-    }
-
-    fn back(&mut self, out: &mut Output) {
-        self.state.lost = false;
-        self.doubt(out);
-        self.change(NodeChange::Back, out);
-    }
-
     fn enter(&mut self, after: Position) {
         self.state.epoch = after.epoch;
         self.state.instance = after.instance;
@@ -427,19 +380,4 @@ fn ordered_hello(hello: &Hello) -> ordering::Hello {
         last: previous.last_seq,
     });
     ordering::Hello { previous, stand_in: hello.stand_in }
-}
-
-fn gap_words(why: Why) -> (GapReason, &'static str) {
-    let asked = "a statement was asked for";
-    match why {
-        Why::NotKept => (GapReason::NotKept, asked),
-        Why::NoAnswer => (GapReason::NoAnswer, asked),
-        Why::Unreadable => (GapReason::Unreadable, asked),
-        Why::HeldFull => (GapReason::HeldFull, asked),
-        Why::EndKnown => (GapReason::EndKnown, asked),
-        Why::EndUnknown => (GapReason::EndUnknown, asked),
-        Why::NoHello => (GapReason::NoHello, "the producer was asked to claim the next epoch"),
-        Why::History => (GapReason::History, asked),
-        Why::StreamCut => (GapReason::StreamCut, "nobody is left to ask"),
-    }
 }
