@@ -152,7 +152,7 @@ words! {
 }
 
 /// One exposed or published port. Ordered as listed in a container's state.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Port {
     /// Port inside the container.
     pub container_port: u16,
@@ -174,7 +174,7 @@ pub struct AsOf {
 }
 
 /// The state of one container. Fields and words as in Redis, JSON and protobuf.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Container {
     /// Full id.
     pub id: ContainerId,
@@ -248,6 +248,28 @@ impl Container {
     /// `<project>/<service>`, where it belongs to a compose service.
     pub fn compose_service(&self) -> Option<String> {
         Some(format!("{}/{}", self.project.as_ref()?, self.service.as_ref()?))
+    }
+
+    /// A service's totals count it as failed: it could not start, is dead, or ended as nobody wanted.
+    pub fn has_failed(&self) -> bool {
+        let unwanted = self.stop_cause.is_some_and(|cause| match cause {
+            StopCause::Crashed
+            | StopCause::OomKilled
+            | StopCause::DaemonRestart
+            | StopCause::Vanished
+            | StopCause::StartFailed => true,
+            StopCause::Completed | StopCause::Stopped | StopCause::Killed | StopCause::Removed => false,
+        });
+        match self.status {
+            Status::StartFailed | Status::Dead => true,
+            Status::Exited | Status::Restarting => unwanted,
+            Status::Created
+            | Status::Running
+            | Status::Paused
+            | Status::Removing
+            | Status::Removed
+            | Status::Unknown => false,
+        }
     }
 
     /// Cuts what is over its bound, sorts what is sorted, and says in `truncated` if anything was cut.

@@ -36,7 +36,7 @@ pub struct Shown {
     pub oom_killed: bool,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// It ended while nobody could have seen it: the engine was restarted.
+    /// It may have ended while nobody could have seen it: the engine was restarted since.
     pub unseen: bool,
     /// The engine removes it by itself when it ends.
     pub auto_remove: bool,
@@ -102,9 +102,12 @@ impl Ending {
         }
     }
 
-    /// Why it was not running when it was removed, where the last look found it alive or being removed.
-    pub fn cause_of_removal(&self, auto_remove: bool) -> StopCause {
-        let Some(died) = self.died else { return StopCause::Removed };
+    /// Why it was not running when it was removed, where the last look found it alive or being removed. `unseen`: the
+    /// engine was restarted since.
+    pub fn cause_of_removal(&self, auto_remove: bool, unseen: bool) -> StopCause {
+        let Some(died) = self.died else {
+            return if unseen { StopCause::DaemonRestart } else { StopCause::Removed };
+        };
         if self.is_forced_removal(auto_remove) {
             return StopCause::Removed;
         }
@@ -141,7 +144,9 @@ impl Ending {
         if shown.unseen && heard.died.is_none() {
             return StopCause::DaemonRestart;
         }
-        shown.told.unwrap_or(match shown.exit_code {
+        // A look may come before the `die`, which shows that the end was seen after all.
+        let told = shown.told.filter(|told| *told != StopCause::DaemonRestart || heard.died.is_none());
+        told.unwrap_or(match shown.exit_code {
             Some(0) => StopCause::Completed,
             Some(137) => StopCause::Killed,
             Some(143) => StopCause::Stopped,
@@ -290,6 +295,14 @@ mod tests {
         assert_eq!(heard("start").cause(&unseen), Some(StopCause::DaemonRestart));
         assert_eq!(heard("start, die 255").cause(&unseen), Some(StopCause::Crashed));
         assert_eq!(heard("start, kill 15, die 143, stop").cause(&unseen), Some(StopCause::Stopped));
+        // It was looked at before its `die` was heard.
+        let early = Shown { told: Some(StopCause::DaemonRestart), ..unseen };
+        assert_eq!(heard("start, die 255").cause(&early), Some(StopCause::Crashed));
+        assert_eq!(heard("start, die 255").cause(&Shown { unseen: false, ..early }), Some(StopCause::Crashed));
+        assert_eq!(heard("start").cause(&Shown { unseen: false, ..early }), Some(StopCause::DaemonRestart));
+        // The engine removed it when it came back.
+        assert_eq!(heard("start").cause_of_removal(true, true), StopCause::DaemonRestart);
+        assert_eq!(heard("start, die 3").cause_of_removal(true, true), StopCause::Crashed);
     }
 
     #[test]
@@ -324,7 +337,7 @@ mod tests {
             ("start, kill 15, die 143, stop", true, Stopped),
             ("start, oom, die 137", true, OomKilled),
         ] {
-            assert_eq!(heard(script).cause_of_removal(auto_remove), cause, "{script}");
+            assert_eq!(heard(script).cause_of_removal(auto_remove, false), cause, "{script}");
         }
         let removing = Shown { status: Status::Removing, ..shown(137) };
         assert_eq!(heard("start, kill 9, die 137").cause(&removing), Some(Removed));

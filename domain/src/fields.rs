@@ -28,6 +28,15 @@ pub enum InvalidField {
     },
 }
 
+impl InvalidField {
+    /// Which field.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Missing(field) | Self::Value { field, .. } => field,
+        }
+    }
+}
+
 /// Every field, in the contract's order.
 pub const NAMES: [&str; 27] = [
     "id",
@@ -170,9 +179,14 @@ pub fn parse_container(map: &BTreeMap<String, String>) -> Result<Container, Inva
 
 /// The fields in which two states differ, but for those of the look.
 pub fn differences(a: &Container, b: &Container) -> Vec<&'static str> {
-    let state = |of: &Container| -> BTreeSet<_> { container(of).into_iter().collect() };
-    let differing: BTreeSet<_> = state(a).symmetric_difference(&state(b)).map(|(name, _)| *name).collect();
-    NAMES.into_iter().filter(|name| differing.contains(name) && !OF_THE_LOOK.contains(name)).collect()
+    all_differences(a, b).into_iter().filter(|name| !OF_THE_LOOK.contains(name)).collect()
+}
+
+/// The fields in which two descriptions of one state differ, those of the look too.
+pub fn all_differences(a: &Container, b: &Container) -> Vec<&'static str> {
+    let (a, b): (BTreeSet<_>, BTreeSet<_>) = (container(a).into_iter().collect(), container(b).into_iter().collect());
+    let differing: BTreeSet<_> = a.symmetric_difference(&b).map(|(name, _)| *name).collect();
+    NAMES.into_iter().filter(|name| differing.contains(name)).collect()
 }
 
 struct Fields(Vec<(&'static str, String)>);

@@ -87,7 +87,7 @@ pub fn record(record: &Record, revision: &Revision) -> Value {
         Subject::Event(id) => ("event", Some(*id), None),
         Subject::Node(change) => ("node_change", None, Some(node_change(change))),
         Subject::Gap(lost) => ("gap", None, Some(gap(lost))),
-        Subject::Correction(found) => ("correction", Some(found.container_id), Some(correction(found))),
+        Subject::Correction(found) => ("correction", found.container_id, Some(correction(found))),
     };
     let mut object = Object::default();
     object.text("revision", Some(revision));
@@ -217,7 +217,7 @@ fn correction(correction: &Correction) -> Value {
     let Correction { drift, container_id, fields } = correction;
     let mut object = Object::default();
     object.text("drift", Some(drift));
-    object.text("container_id", Some(container_id));
+    object.text("container_id", container_id.as_ref());
     object.value("fields", Some(fields.clone()));
     object.into()
 }

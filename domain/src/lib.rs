@@ -8,6 +8,7 @@ pub mod digest;
 pub mod ending;
 pub mod fields;
 pub mod id;
+pub mod index;
 pub mod json;
 pub mod names;
 pub mod node;
@@ -21,6 +22,7 @@ pub mod wire;
 
 pub use container::{Container, Health, Port, Protocol, Status, StopCause};
 pub use id::{ContainerId, Instance, InvalidId, Writer};
+pub use index::IndexMember;
 pub use names::{NodeName, Prefix};
 pub use observation::{Batch, Cause, EngineEvent, Observation, Observed};
 pub use ordering::Stamp;

@@ -184,6 +184,11 @@ impl Prefix {
         }
     }
 
+    /// The gaps and corrections of all nodes of a partition.
+    pub fn state_gaps(&self, partition: Partition) -> String {
+        format!("{self}.state.{partition}.*.gap")
+    }
+
     /// Takes a subject of the ordered record apart.
     pub fn parse_state(&self, subject: &str) -> Option<(Partition, NodeName, StateSubject)> {
         let mut tokens = subject.strip_prefix(self.0.as_str())?.strip_prefix(".state.")?.split('.');

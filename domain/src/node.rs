@@ -208,9 +208,9 @@ words! {
 pub struct Correction {
     /// Which kind.
     pub drift: DriftKind,
-    /// The container.
-    pub container_id: ContainerId,
-    /// The fields that differed.
+    /// The container; `None` where the drift was in what the store holds of the node itself.
+    pub container_id: Option<ContainerId>,
+    /// The fields that differed, or the keys.
     pub fields: Vec<String>,
 }
 

@@ -3,7 +3,7 @@
 use crate::names::StateSubject;
 use crate::node::{Correction, Engine, Gap, GapRange, NodeChange};
 use crate::observation::SpoolPlace;
-use crate::{Cause, Container, ContainerId, EngineEvent, Instance, NodeName, Stamp, Timestamp, Writer};
+use crate::{Cause, Container, ContainerId, EngineEvent, Instance, NodeName, Stamp, Status, Timestamp, Writer};
 
 /// Header that names the stamp, or the range of stamps, that a record stands for.
 pub const STAMP_HEADER: &str = "Deckwatch-Stamp";
@@ -119,6 +119,16 @@ impl Record {
                 Some(format!("{epoch}.{from}-{to}"))
             }
             Subject::Gap(_) | Subject::Container(_) | Subject::Event(_) | Subject::Node(_) | Subject::Correction(_) => {
+                None
+            }
+        }
+    }
+
+    /// The state of a container that is there after this record.
+    pub fn living(&self) -> Option<&Container> {
+        match &self.subject {
+            Subject::Container(container) if !self.removed && container.status != Status::Removed => Some(container),
+            Subject::Container(_) | Subject::Event(_) | Subject::Node(_) | Subject::Gap(_) | Subject::Correction(_) => {
                 None
             }
         }

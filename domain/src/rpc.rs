@@ -1,6 +1,7 @@
 //! Requests to a producer and to the roles that work on a partition, with their replies.
 
 use crate::digest::Digest;
+use crate::index::IndexMember;
 use crate::node::Correction;
 use crate::{Container, ContainerId, Instance, NodeName};
 
@@ -164,7 +165,13 @@ pub struct ForgetResponse {
 pub struct RebuildRequest {
     /// Node.
     pub node: NodeName,
+    /// Only these of its indexes, from what its containers' keys hold; none: all of its keys, from the record.
+    /// At most [`MEMBERS_MAX`].
+    pub members: Vec<IndexMember>,
 }
+
+/// Most members of one request to build indexes anew.
+pub const MEMBERS_MAX: usize = 1000;
 
 /// It is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

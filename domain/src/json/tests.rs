@@ -117,7 +117,7 @@ fn a_gap_says_what_is_lost() {
 
 #[test]
 fn a_correction_names_drift_container_and_fields() {
-    let found = Correction { drift: DriftKind::Ghost, container_id: id(), fields: vec!["status".to_owned()] };
+    let found = Correction { drift: DriftKind::Ghost, container_id: Some(id()), fields: vec!["status".to_owned()] };
     let expected = json!({
         "type": "correction", "container_id": "ab".repeat(32),
         "correction": {"drift": "ghost", "container_id": "ab".repeat(32), "fields": ["status"]},

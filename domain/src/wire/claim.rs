@@ -14,6 +14,10 @@ impl TryFrom<v1::NodeClaim> for NodeClaim {
 
     fn try_from(wire: v1::NodeClaim) -> Result<Self, Invalid> {
         let v1::NodeClaim { epoch, engine_id, instance, stand_in } = wire;
+        // The value of a key that was deleted is empty, and nobody's claim.
+        if engine_id.is_empty() {
+            return Err(Invalid::Missing("engine_id"));
+        }
         Ok(Self {
             epoch: value::counter("epoch", epoch)?,
             engine_id: cut(engine_id, TEXT_MAX),

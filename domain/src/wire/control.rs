@@ -4,7 +4,7 @@ use proto::v1;
 
 use super::Invalid;
 use super::value;
-use crate::rpc::{ForgetRequest, ForgetResponse, RebuildRequest, RebuildResponse};
+use crate::rpc::{ForgetRequest, ForgetResponse, MEMBERS_MAX, RebuildRequest, RebuildResponse};
 
 impl TryFrom<v1::ForgetRequest> for ForgetRequest {
     type Error = Invalid;
@@ -42,15 +42,19 @@ impl TryFrom<v1::RebuildRequest> for RebuildRequest {
     type Error = Invalid;
 
     fn try_from(wire: v1::RebuildRequest) -> Result<Self, Invalid> {
-        let v1::RebuildRequest { node } = wire;
-        Ok(Self { node: value::node(&node)? })
+        let v1::RebuildRequest { node, members } = wire;
+        if members.len() > MEMBERS_MAX {
+            return Err(Invalid::OutOfBounds("members"));
+        }
+        let parse = |member: String| member.parse().map_err(|word| Invalid::UnknownWord("members", word));
+        Ok(Self { node: value::node(&node)?, members: members.into_iter().map(parse).collect::<Result<_, _>>()? })
     }
 }
 
 impl From<&RebuildRequest> for v1::RebuildRequest {
     fn from(request: &RebuildRequest) -> Self {
-        let RebuildRequest { node } = request;
-        Self { node: node.to_string() }
+        let RebuildRequest { node, members } = request;
+        Self { node: node.to_string(), members: members.iter().map(ToString::to_string).collect() }
     }
 }
 

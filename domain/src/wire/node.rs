@@ -202,7 +202,7 @@ impl TryFrom<v1::Correction> for Correction {
         let v1::Correction { drift, container_id, fields } = wire;
         Ok(Self {
             drift: DriftKind::required("drift", drift)?,
-            container_id: value::id("container_id", &container_id)?,
+            container_id: value::optional_id("container_id", &container_id)?,
             fields: fields.into_iter().take(CORRECTION_FIELDS_MAX).map(|field| cut(field, TEXT_MAX)).collect(),
         })
     }
@@ -211,6 +211,7 @@ impl TryFrom<v1::Correction> for Correction {
 impl From<&Correction> for v1::Correction {
     fn from(correction: &Correction) -> Self {
         let Correction { drift, container_id, fields } = correction;
-        Self { drift: drift.number(), container_id: container_id.to_string(), fields: fields.clone() }
+        let container_id = container_id.map(|id| id.to_string()).unwrap_or_default();
+        Self { drift: drift.number(), container_id, fields: fields.clone() }
     }
 }

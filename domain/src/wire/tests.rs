@@ -279,7 +279,8 @@ fn no_counter_is_above_its_bound() {
     assert!(beat(1, 1).is_ok());
     assert_eq!(beat(over, 1), Err(Invalid::OutOfBounds("epoch")));
     assert_eq!(beat(1, over), Err(Invalid::OutOfBounds("last_seq")));
-    assert!(NodeClaim::try_from(v1::NodeClaim { epoch: over, ..Default::default() }).is_err());
+    let claim = |epoch| v1::NodeClaim { epoch, engine_id: "e".to_owned(), ..Default::default() };
+    assert!(NodeClaim::try_from(claim(1)).is_ok() && NodeClaim::try_from(claim(over)).is_err());
     assert!(Lease::try_from(v1::Lease { instance: 1, counter: over }).is_err());
     assert!(ReplayRequest::try_from(v1::ReplayRequest { epoch: 1, from_seq: 1, to_seq: over }).is_err());
 }
@@ -311,4 +312,9 @@ fn an_error_names_the_field_and_leaves_the_cause_to_its_source() {
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!(source, "a container id is 64 lower-case hexadecimal digits, not `short`");
     assert_eq!(error.as_str(), "identity");
+}
+
+#[test]
+fn nobody_claims_a_key_that_was_deleted() {
+    assert!(matches!(NodeClaim::decode(&[]), Err(Invalid::Missing("engine_id"))));
 }

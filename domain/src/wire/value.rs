@@ -34,6 +34,11 @@ pub(super) fn id(field: &'static str, text: &str) -> Result<ContainerId, Invalid
     text.parse().map_err(|invalid| Invalid::Id(field, invalid))
 }
 
+/// A container id as text, absent where it is empty.
+pub(super) fn optional_id(field: &'static str, text: &str) -> Result<Option<ContainerId>, Invalid> {
+    if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
+}
+
 /// A digest.
 pub(super) fn digest(version: u32, bytes: &[u8]) -> Result<Digest, Invalid> {
     let sha256 = bytes.try_into().map_err(|_| Invalid::OutOfBounds("digest"))?;

@@ -193,7 +193,8 @@ pub(crate) fn heartbeat() -> impl Strategy<Value = Heartbeat> {
 }
 
 pub(crate) fn claim() -> impl Strategy<Value = NodeClaim> {
-    (counter(), text(), instance(), any::<bool>()).prop_map(|(epoch, engine_id, instance, stand_in)| NodeClaim {
+    let engine_id = text().prop_filter("an engine", |text| !text.is_empty());
+    (counter(), engine_id, instance(), any::<bool>()).prop_map(|(epoch, engine_id, instance, stand_in)| NodeClaim {
         epoch,
         engine_id,
         instance,

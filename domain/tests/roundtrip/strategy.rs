@@ -161,7 +161,7 @@ pub(crate) fn stamp_gap() -> impl Strategy<Value = Gap> {
 }
 
 pub(crate) fn correction() -> impl Strategy<Value = Correction> {
-    (word(DriftKind::ALL), id(), vec(text(), 0..4)).prop_map(|(drift, container_id, fields)| Correction {
+    (word(DriftKind::ALL), of(id()), vec(text(), 0..4)).prop_map(|(drift, container_id, fields)| Correction {
         drift,
         container_id,
         fields,

@@ -8,7 +8,7 @@ use domain::rpc::{
     ReplayRequest, ReplayResponse, ReplayStatus, ResyncRequest, ResyncResponse, SnapshotRequest, SnapshotResponse,
 };
 use domain::wire::Wire;
-use domain::{Batch, Record};
+use domain::{Batch, IndexMember, Record};
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
@@ -122,7 +122,8 @@ proptest! {
     ) {
         comes_back(&ForgetRequest { node: responder.node.clone() });
         comes_back(&ForgetResponse { sequence });
-        comes_back(&RebuildRequest { node: responder.node.clone() });
+        let members = vec![IndexMember::Node, IndexMember::Container(container_id), IndexMember::Service("a/b".into())];
+        comes_back(&RebuildRequest { node: responder.node.clone(), members });
         comes_back(&RebuildResponse);
         comes_back(&LogsRequest { container_id, lines });
         let streams = [LogStream::Terminal, LogStream::Stdout, LogStream::Stderr].into_iter().cycle();
