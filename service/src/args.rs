@@ -67,16 +67,25 @@ impl CommonArgs {
     }
 }
 
-/// How a role is run.
+/// How a role is served.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Service")]
-pub struct RoleArgs {
+pub struct ServeArgs {
     /// Address for /livez, /readyz and /metrics: an address, a port, or both
     #[arg(long, env = "DECKWATCH_ADMIN", value_name = "ADDRESS")]
     pub admin: Option<AdminAddress>,
     /// How long to finish what is under way when told to stop
     #[arg(long, env = "DECKWATCH_GRACE", value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub grace: Duration,
+}
+
+/// How a role is run.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Service")]
+pub struct RoleArgs {
+    /// How it is served.
+    #[command(flatten)]
+    pub serve: ServeArgs,
     /// How often signs of life are sent and expected; at least 1s
     #[arg(long, env = "DECKWATCH_HEARTBEAT", value_name = "TIME", default_value = "5s", value_parser = heartbeat)]
     pub heartbeat: Duration,
@@ -183,11 +192,26 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     if time.is_zero() { Err("it must be more than nothing; use for example 5s".to_owned()) } else { Ok(time) }
 }
 
+/// Shortest time between two looks at the same thing.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// A time between two looks at the same thing.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < INTERVAL_MIN { Err("it must be at least 100ms; use for example 5s".to_owned()) } else { Ok(time) }
+}
+
 /// Shortest time between two signs of life: a pause that any loaded machine makes is none.
 const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
 
 /// A time between two signs of life.
-fn heartbeat(text: &str) -> Result<Duration, String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn heartbeat(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time < HEARTBEAT_MIN { Err("it must be at least 1s; use for example 5s".to_owned()) } else { Ok(time) }
 }

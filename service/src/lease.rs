@@ -4,18 +4,34 @@
 //! for [`TAKE_AFTER`] of its own monotonic clock. That is liveness. Safety comes from elsewhere: the expected last
 //! sequence of a stream, the expected checkpoint of a store.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::Instance;
 use domain::node::Lease as Value;
 use domain::wire::Wire;
+use tokio::sync::watch;
 
+use crate::Stop;
 use crate::kv::{Bucket, Error};
 
 /// How long a counter must have stood still before another takes the lease.
 pub const TAKE_AFTER: Duration = Duration::from_secs(4);
 /// How often [`Lease::tick`] is to be called.
 pub const TICK: Duration = Duration::from_secs(1);
+
+/// Takes the lease when it can be had and raises its counter while the work is `healthy`: else another instance is to
+/// take it. Tells in `held` whether this one has it; gives it back when `done`.
+pub async fn keep(mut lease: Lease, held: watch::Sender<bool>, healthy: &AtomicBool, done: &Stop) {
+    while !done.is_stopped() {
+        if healthy.load(Ordering::SeqCst) {
+            lease.tick().await;
+        }
+        held.send_replace(lease.is_held());
+        done.sleep(TICK).await;
+    }
+    lease.release().await;
+}
 
 /// One lease, as one instance sees it.
 pub struct Lease {

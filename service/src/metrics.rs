@@ -104,6 +104,11 @@ impl Metrics {
         self.0.observations.get_or_create(&CauseLabel { cause: cause.to_owned() }).inc();
     }
 
+    /// Observations made so far of that cause.
+    pub fn observations(&self, cause: &str) -> u64 {
+        self.0.observations.get_or_create(&CauseLabel { cause: cause.to_owned() }).get()
+    }
+
     /// A record was written or applied.
     pub fn record(&self, r#type: &str) {
         self.0.records.get_or_create(&TypeLabel { r#type: r#type.to_owned() }).inc();

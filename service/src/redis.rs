@@ -6,17 +6,23 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline};
-use tokio::sync::Mutex;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
+    PushInfo,
+};
+use tokio::sync::{Mutex, mpsc};
 
-use crate::Failure;
 use crate::args::RedisArgs;
 use crate::nats::parse_version;
+use crate::{Context, Exit, Failure};
 
 /// How long a call may take.
 const CALL_TIME: Duration = Duration::from_secs(10);
 /// How long one attempt to connect may take.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
+
+/// How long to wait before the server is asked again.
+const RETRY: Duration = Duration::from_millis(250);
 
 /// Address of Redis.
 #[derive(Clone)]
@@ -215,6 +221,25 @@ impl Store {
         Ok(())
     }
 
+    /// Waits until the server answers and is new enough. Says whether that came before the stop.
+    ///
+    /// # Errors
+    /// What waiting cannot heal: too old, or the password refused.
+    pub async fn wait(&self, context: &Context) -> Result<bool, Failure> {
+        while !context.stop.is_stopped() {
+            match self.check().await {
+                Ok(()) => {
+                    context.health.ready("redis");
+                    return Ok(true);
+                }
+                Err(failure) if failure.exit == Exit::Unanswered => context.health.unready("redis", failure.message),
+                Err(failure) => return Err(failure),
+            }
+            context.stop.sleep(RETRY).await;
+        }
+        Ok(false)
+    }
+
     async fn connection(&self) -> Result<MultiplexedConnection, Error> {
         let mut held = self.connection.lock().await;
         if let Some(connection) = held.as_ref() {
@@ -269,6 +294,25 @@ impl Store {
     }
 }
 
+/// Connects, once, by the protocol in which the server may speak unasked: that goes to `pushes`.
+///
+/// # Errors
+/// No connection, or a file that cannot be read.
+pub async fn connect_pushed(
+    settings: &Settings,
+    pushes: mpsc::UnboundedSender<PushInfo>,
+) -> Result<MultiplexedConnection, Error> {
+    let redis = settings.address.0.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let address = Address(settings.address.0.clone().set_redis_settings(redis));
+    let store = Store::new(Settings { address, ..settings.clone() });
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIME))
+        .set_response_timeout(Some(CALL_TIME))
+        .set_push_sender(pushes);
+    let connected = store.client().await?.get_multiplexed_async_connection_with_config(&config).await;
+    connected.map_err(|source| Error::Away { address: store.address(), source })
+}
+
 async fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, Error> {
     tokio::fs::read(file).await.map_err(|source| Error::File { file: file.display().to_string(), flag, source })
 }
@@ -297,7 +341,7 @@ mod tests {
             (Settings { ca: missing(), ..settings.clone() }, "cannot use /nowhere/file (--redis-ca)"),
         ] {
             let failure = settings.check().await.unwrap_err();
-            assert_eq!(failure.exit, crate::Exit::Usage);
+            assert_eq!(failure.exit, Exit::Usage);
             assert!(failure.message.starts_with(says), "{failure}");
         }
     }
