@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use domain::names::StateSubject;
 use domain::wire::{Invalid, Wire};
-use domain::{NodeName, Partition, Partitions, Prefix, Record, Writer};
+use domain::{ContainerId, NodeName, Partition, Partitions, Prefix, Record, Writer};
 use futures::{StreamExt, TryStreamExt};
 
 /// What a stream holds: its first and last sequence. Empty: `last + 1 == first`.
@@ -162,6 +162,26 @@ impl State {
         let subject = self.prefix.state(self.partition, node, &StateSubject::Node);
         let message = self.stream.get_last_raw_message_by_subject(&subject).await;
         self.found(message)
+    }
+
+    /// A container's last record with its sequence, from the leader.
+    pub async fn last_of_container(&self, node: &NodeName, id: &ContainerId) -> Result<Option<(u64, Record)>, Error> {
+        let subject = self.prefix.state(self.partition, node, &StateSubject::Container(*id));
+        let message = self.stream.get_last_raw_message_by_subject(&subject).await;
+        self.found(message)
+    }
+
+    /// Containers of a node that have a record.
+    pub async fn containers(&self, node: &NodeName) -> Result<BTreeSet<ContainerId>, Error> {
+        let doing = "listing the containers of the stream";
+        let words = format!("{}.state.{}.{node}.*", self.prefix, self.partition);
+        let subjects = self.stream.info_with_subjects(words).await.map_err(unreachable(doing))?;
+        let subjects: Vec<(String, usize)> = subjects.try_collect().await.map_err(unreachable(doing))?;
+        let ids = subjects.iter().filter_map(|(subject, _)| match self.prefix.parse_state(subject)?.2 {
+            StateSubject::Container(id) => Some(id),
+            StateSubject::Node | StateSubject::Gap => None,
+        });
+        Ok(ids.collect())
     }
 
     fn found(

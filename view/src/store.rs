@@ -189,7 +189,7 @@ struct Answer {
     containers: Vec<BTreeMap<String, String>>,
 }
 
-fn parse_node(json: &str) -> NodeView {
+pub(crate) fn parse_node(json: &str) -> NodeView {
     let Answer { checkpoint, node, containers } = serde_json::from_str(json).unwrap_or_default();
     let checkpoint = checkpoint.and_then(|mut fields| {
         let mut take = |name: &str| fields.remove(name).unwrap_or_default();
