@@ -47,20 +47,26 @@ struct ToldRow {
 pub(crate) struct Files {
     folder: PathBuf,
     told_max: usize,
+    forced: bool,
 }
 
 impl Files {
     /// The node's folder, made if need be and writable.
     pub(crate) fn open(data_dir: &Path, node: &NodeName, told_max: usize) -> Result<Self, Failure> {
         let folder = data_dir.join("producer").join(node.as_str());
-        let files = Self { folder, told_max };
+        let files = Self { folder, told_max, forced: true };
         files.probe()?;
         Ok(files)
     }
 
     /// Whether folders of nodes could be made and written, before the node is known.
     pub(crate) fn check(data_dir: &Path) -> Result<(), Failure> {
-        Self { folder: data_dir.join("producer"), told_max: 0 }.probe()
+        Self { folder: data_dir.join("producer"), told_max: 0, forced: true }.probe()
+    }
+
+    /// The same, without the wait for the disk: what is written may be lost with the machine's power.
+    pub(crate) fn unforced(self) -> Self {
+        Self { forced: false, ..self }
     }
 
     fn probe(&self) -> Result<(), Failure> {
@@ -125,15 +131,17 @@ impl Files {
         }
     }
 
-    /// All or nothing, also through a power cut.
+    /// All or nothing, also through a power cut where it is forced.
     fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         let path = self.folder.join(name);
         let new = self.folder.join(format!("{name}.new"));
         let mut file = File::create(&new)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if self.forced {
+            file.sync_all()?;
+        }
         fs::rename(&new, &path)?;
-        File::open(&self.folder)?.sync_all()
+        if self.forced { File::open(&self.folder)?.sync_all() } else { Ok(()) }
     }
 }
 

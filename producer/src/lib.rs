@@ -36,7 +36,8 @@ use tokio::sync::watch;
 use crate::claim::{Claimant, Claimed, Lives, Waiting};
 pub use crate::config::{Config, Limits};
 use crate::core::{Core, Identity};
-use crate::engine::connect::{Connection, address};
+use crate::engine::connect::{Connection, Place, address};
+use crate::engine::simulated::Simulated;
 use crate::files::Files;
 use crate::life::{Over, Producer, Watching};
 use crate::look::Looker;
@@ -59,13 +60,27 @@ const ENGINE_WAIT_MAX: Duration = Duration::from_secs(2);
 pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let address = address(config.engine.as_deref());
     check_address(&address)?;
+    observe(config, Place::At(address), context).await
+}
+
+/// Observes an engine of this process, in all else as [`run`]. The node must be named.
+///
+/// Its notes are not forced to the disk: a thousand producers share one here, and each has its own elsewhere.
+///
+/// # Errors
+/// As of [`run`].
+pub async fn run_simulated(config: Config, engine: Arc<dyn Simulated>, context: Context) -> Result<(), Failure> {
+    observe(config, Place::Here(engine), context).await
+}
+
+async fn observe(config: Config, place: Place, context: Context) -> Result<(), Failure> {
     // Said before anything is waited for.
     match &config.node {
         Some(node) => drop(Files::open(&config.data_dir, node, config.limits.endings_max)?),
         None => Files::check(&config.data_dir)?,
     }
     context.health.unready("claim", "no epoch is claimed yet");
-    let Some((node, engine, files)) = identify(&config, &address, &context).await? else { return Ok(()) };
+    let Some((node, engine, files)) = identify(&config, &place, &context).await? else { return Ok(()) };
     let name = format!("deckwatch producer {node}");
     let Some(client) = service::nats::connect_until(&config.nats, &name, &context).await? else { return Ok(()) };
     let written = files.life()?.filter(|life| life.engine_id == engine.id);
@@ -86,7 +101,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         files,
         connection,
         engine_id,
-        address,
+        place,
     });
     let mut watching = Watching::default();
     let result = claim_and_live(&producer, &mut watching).await;
@@ -156,16 +171,19 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
 /// The node, its engine and its folder; `None` when stopped first.
 async fn identify(
     config: &Config,
-    address: &str,
+    place: &Place,
     context: &Context,
 ) -> Result<Option<(NodeName, Engine, Files)>, Failure> {
-    let files = |node: &NodeName| Files::open(&config.data_dir, node, config.limits.endings_max);
+    let files = |node: &NodeName| {
+        let files = Files::open(&config.data_dir, node, config.limits.endings_max)?;
+        Ok(if matches!(place, Place::Here(_)) { files.unforced() } else { files })
+    };
     let named = config.node.as_ref().map(files).transpose()?;
     let mut wait = ENGINE_WAIT;
     loop {
         let opened = tokio::select! {
             () = context.stop.stopped() => return Ok(None),
-            opened = Connection::open(address) => opened,
+            opened = Connection::open(place) => opened,
         };
         let reason = match opened {
             Ok(connection) => {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::ask::{Answer, ask};
 use crate::config::Config;
 use crate::core::Core;
-use crate::engine::connect::Connection;
+use crate::engine::connect::{Connection, Place};
 use crate::files::{Files, Life};
 use crate::look::Looker;
 use crate::sender::Sender;
@@ -60,7 +60,7 @@ pub(crate) struct Producer {
     pub(crate) connection: watch::Sender<Option<Connection>>,
     pub(crate) past: Arc<Past>,
     pub(crate) engine_id: String,
-    pub(crate) address: String,
+    pub(crate) place: Place,
 }
 
 /// The tasks that watch the engine: they go on through a change of epoch.
@@ -158,12 +158,14 @@ impl Producer {
                 }
             }
         };
-        if matches!(over, Ok(Over::Stopped)) {
-            self.drain().await;
-        }
+        let stopped = matches!(over, Ok(Over::Stopped));
+        let all_sent = stopped && self.drain().await;
         self.core.end();
         life.trigger();
         while tasks.join_next().await.is_some() {}
+        if stopped {
+            self.write_end(all_sent).await;
+        }
         over
     }
 
@@ -180,7 +182,7 @@ impl Producer {
             looker: Arc::clone(&self.looker),
             statements: Arc::clone(&self.statements),
             context: self.context.clone(),
-            address: self.address.clone(),
+            place: self.place.clone(),
             engine_id: self.engine_id.clone(),
             connection: self.connection.clone(),
             past: Arc::clone(&self.past),
@@ -289,7 +291,7 @@ impl Producer {
         let created = self.core.ids(|container| container.status == Status::Created);
         for id in rota.next(&created, self.config.limits.created_looks_max) {
             let looker = Arc::clone(&self.looker);
-            tokio::spawn(async move { looker.look(id, Cause::Event, false).await });
+            tokio::spawn(async move { looker.look(id, Cause::Snapshot, false).await });
         }
     }
 
@@ -315,21 +317,29 @@ impl Producer {
         }
     }
 
-    /// Sends what is queued, as far as time allows, and writes down how this life ended.
-    async fn drain(self: &Arc<Self>) {
+    /// Sends what is queued, as far as time allows: whether all of it has a stamp.
+    async fn drain(self: &Arc<Self>) -> bool {
         if self.client.connection_state() == State::Connected {
             let drained = tokio::time::timeout(self.config.limits.drain_max, self.core.drained()).await;
             if drained.is_err() {
                 tracing::warn!("not all that was queued could be sent");
             }
             beat::beat(&self.core, &self.client, &self.config.prefix).await;
-            if let Err(error) = self.client.flush().await {
-                tracing::debug!(%error, "not flushed");
-            }
+        }
+        self.core.is_all_sent()
+    }
+
+    /// Writes down how this life ended, once nobody gives stamps any more: a look that was under way may have got one
+    /// until then.
+    async fn write_end(self: &Arc<Self>, all_sent: bool) {
+        if self.client.connection_state() == State::Connected
+            && let Err(error) = self.client.flush().await
+        {
+            tracing::debug!(%error, "not flushed");
         }
         self.keep_notes().await;
         // What has no stamp is lost with this program: then its end is not known.
-        let last_seq = self.core.is_all_sent().then(|| self.core.last_seq());
+        let last_seq = all_sent.then(|| self.core.last_seq());
         if let Err(error) = self.write_down(last_seq) {
             tracing::warn!(%error, "cannot write down how this life ended");
         }

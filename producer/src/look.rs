@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{Cause, ContainerId, EngineEvent, Observed, Status};
+use domain::{Cause, Container, ContainerId, EngineEvent, Observed, Status, fields};
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -23,10 +23,13 @@ const AFTER_HINT: [u64; 2] = [100, 500];
 const AFTER_FAILURE: [u64; 7] = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 /// After an event of a container that the engine does not have: a `destroy` follows, or nobody says more.
 const AFTER_ABSENCE: [u64; 1] = [1_000];
-/// A container that is not there is given this long for its `destroy`, which knows more, to arrive.
-const DESTROY_WAIT: Duration = Duration::from_millis(300);
-/// A change that is found before its event is told is given this long for the event to arrive.
+/// What is found before its event is told, or is not there before its `destroy` is, is given this long for the event,
+/// which knows more, to arrive.
 const EVENT_WAIT: Duration = Duration::from_millis(300);
+/// So often at least: a loaded engine tells of a start a second after it shows it. And so often at most, where each
+/// look finds another change than the one before.
+const EVENT_WAITS_MIN: u8 = 4;
+const EVENT_WAITS_MAX: u8 = 6;
 /// Looks asked for at once; how many are made at once is a limit.
 const ASKED_MAX: usize = 64;
 /// Containers followed at once.
@@ -52,17 +55,20 @@ struct Wanted {
     always: bool,
     /// Not to be there is to be gone.
     gone: bool,
-    waited: bool,
-    /// What it finds may be what an event on its way will tell.
+    /// What it finds may be what an event on its way will tell, and knows more about.
     patient: bool,
+    /// How often it was made in vain: an event was given the time to come.
+    waits: u8,
+    /// What it found then.
+    seen: Option<Box<Container>>,
     done: Option<oneshot::Sender<Outcome>>,
 }
 
 /// What came of a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It is there, or known to be gone; whether that was news.
-    Seen { news: bool },
+    /// It is there, or known to be gone.
+    Seen,
     /// It could not be looked at.
     Failed(String),
 }
@@ -98,7 +104,7 @@ impl Looker {
     /// Looks, and says what came of it. Published only if it is news, or `always`; if it is not there it is gone.
     pub(crate) async fn look(self: &Arc<Self>, id: ContainerId, cause: Cause, always: bool) -> Outcome {
         let (done, outcome) = oneshot::channel();
-        self.want(id, Wanted { cause, always, gone: true, waited: false, patient: false, done: Some(done) });
+        self.want(id, Wanted { done: Some(done), always, ..Wanted::new(cause) });
         outcome.await.unwrap_or_else(|_| Outcome::Failed("the look was given up".to_owned()))
     }
 
@@ -118,13 +124,13 @@ impl Looker {
 
     /// A container may change without an event.
     pub(crate) fn hint(self: &Arc<Self>, id: ContainerId) {
-        self.glance(id, false, true);
+        self.glance(id, false);
         self.follow(id, &AFTER_HINT, Follow::Always);
     }
 
     /// A look that nobody waits for.
-    fn glance(self: &Arc<Self>, id: ContainerId, gone: bool, patient: bool) {
-        self.want(id, Wanted { cause: Cause::Event, always: false, gone, waited: false, patient, done: None });
+    fn glance(self: &Arc<Self>, id: ContainerId, gone: bool) {
+        self.want(id, Wanted { gone, patient: true, ..Wanted::new(Cause::Event) });
     }
 
     fn want(self: &Arc<Self>, id: ContainerId, wanted: Wanted) {
@@ -170,11 +176,11 @@ impl Looker {
             if let Some(last) = todo.events.iter().rposition(|pending| pending.event.action == "destroy") {
                 self.destroyed(id, todo, last);
             } else if !todo.events.is_empty() || !todo.looks.is_empty() {
-                let absent = self.look_once(id, todo).await;
+                let again = self.look_once(id, todo).await;
                 drop(permit);
-                if let Some(absent) = absent {
-                    tokio::time::sleep(DESTROY_WAIT).await;
-                    self.todo().entry(id).or_default().looks.extend(absent);
+                if let Some(again) = again {
+                    let looker = Arc::clone(&self);
+                    tokio::spawn(async move { looker.look_again(id, again).await });
                 }
             }
         }
@@ -189,20 +195,17 @@ impl Looker {
             let tick = self.core.tick();
             let Pending { event, name, image, .. } = pending;
             let how = Gone::Destroyed { name, image, at: event.time };
-            self.core.gone(tick, id, &how, Cause::Event, Some(event));
+            self.core.gone(tick, id, &how, Cause::Event, Some(event), false);
         }
-        todo.looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen { news: false }));
+        todo.looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen));
     }
 
-    /// Returns the looks to be tried again, where the container is not there.
+    /// Returns the looks to be tried again: an event on its way may know more.
     async fn look_once(self: &Arc<Self>, id: ContainerId, todo: Todo) -> Option<Vec<Wanted>> {
         let Todo { events, looks } = todo;
         let tick = self.core.tick();
         match self.inspect(&id).await {
-            Ok(inspected) => {
-                self.found(id, tick, inspected, events, looks);
-                None
-            }
+            Ok(inspected) => self.found(id, tick, inspected, events, looks),
             Err(Unanswered::Gone) => self.absent(id, tick, &events, looks),
             Err(Unanswered::Away(reason)) => {
                 self.core.close(tick);
@@ -230,14 +233,14 @@ impl Looker {
         tick: Tick,
         inspected: Inspected,
         mut events: Vec<Pending>,
-        looks: Vec<Wanted>,
-    ) {
-        let patient = events.is_empty() && looks.iter().all(|wanted| wanted.patient);
-        if patient && inspected.container.status != Status::StartFailed && self.core.is_news(&inspected) {
-            // The engine changes first and tells then: its event knows more, so it is given the time to come.
+        mut looks: Vec<Wanted>,
+    ) -> Option<Vec<Wanted>> {
+        let waits = looks.iter().all(|wanted| wanted.patient)
+            && looks.iter().any(|wanted| wanted.waits_for_event(&inspected.container));
+        if events.is_empty() && waits && self.core.awaits_event(&inspected) {
             self.core.close(tick);
-            self.later(id);
-            return;
+            looks.iter_mut().for_each(|wanted| wanted.wait(Some(&inspected.container)));
+            return Some(looks);
         }
         let last = events.pop();
         for pending in &events {
@@ -249,15 +252,18 @@ impl Looker {
             self.core.hear(id, &event);
             event
         });
-        let asked = looks.iter().find(|wanted| wanted.always).or(looks.first()).map(|wanted| wanted.cause);
+        let of_snapshot = || looks.iter().find(|wanted| wanted.cause == Cause::Snapshot);
+        let asked = looks.iter().find(|wanted| wanted.always).or_else(of_snapshot).or(looks.first());
+        let asked = asked.map(|wanted| wanted.cause);
         let cause = if event.is_some() { Cause::Event } else { asked.unwrap_or(Cause::Event) };
         let always = looks.iter().any(|wanted| wanted.always);
         let status = inspected.container.status;
-        let news = self.core.found(tick, inspected, self.core.cause(cause), event, always);
-        looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen { news }));
+        self.core.found(tick, inspected, cause, event, always);
+        looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen));
         if created && status == Status::Created {
             self.follow(id, &AFTER_CREATE, Follow::WhileCreated);
         }
+        None
     }
 
     fn absent(
@@ -270,20 +276,21 @@ impl Looker {
         self.all_history(id, events);
         if !looks.iter().any(|wanted| wanted.gone) {
             self.core.close(tick);
-            looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen { news: false }));
+            looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen));
             if !events.is_empty() {
                 self.follow(id, &AFTER_ABSENCE, Follow::Always);
             }
             return None;
         }
-        if looks.iter().any(|wanted| wanted.gone && !wanted.waited) {
+        if looks.iter().any(|wanted| wanted.gone && wanted.waits == 0) {
             self.core.close(tick);
-            looks.iter_mut().for_each(|wanted| wanted.waited = true);
+            looks.iter_mut().for_each(|wanted| wanted.wait(None));
             return Some(looks);
         }
         let cause = looks.iter().find(|wanted| wanted.gone).map_or(Cause::Event, |wanted| wanted.cause);
-        let news = self.core.gone(tick, id, &Gone::Missing, self.core.cause(cause), None);
-        looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen { news }));
+        let always = looks.iter().any(|wanted| wanted.always);
+        self.core.gone(tick, id, &Gone::Missing, cause, None, always);
+        looks.into_iter().for_each(|wanted| wanted.answer(Outcome::Seen));
         None
     }
 
@@ -298,15 +305,16 @@ impl Looker {
         self.core.history(Draft { cause: Cause::Event, event: Some(event), observed: Observed::Event(id) });
     }
 
-    /// Looks once more, after an event on its way has had its time.
-    fn later(self: &Arc<Self>, id: ContainerId) {
-        let Ok(permit) = Arc::clone(&self.followed).try_acquire_owned() else { return self.glance(id, true, false) };
-        let looker = Arc::clone(self);
-        tokio::spawn(async move {
+    /// Looks once more, after an event on its way has had its time: for all of them at once, or when an event is there.
+    async fn look_again(self: Arc<Self>, id: ContainerId, looks: Vec<Wanted>) {
+        if !self.has_events(&id) {
             tokio::time::sleep(EVENT_WAIT).await;
-            looker.glance(id, true, false);
-            drop(permit);
-        });
+        }
+        self.with(id, |todo| todo.looks.extend(looks));
+    }
+
+    fn has_events(&self, id: &ContainerId) -> bool {
+        self.todo().get(id).is_some_and(|todo| !todo.events.is_empty())
     }
 
     /// Looks again after each of the waits, in milliseconds.
@@ -320,8 +328,8 @@ impl Looker {
                     break;
                 }
                 if follow != Follow::UntilSeen {
-                    looker.glance(id, true, true);
-                } else if let Outcome::Seen { .. } = looker.look(id, Cause::Event, false).await {
+                    looker.glance(id, true);
+                } else if let Outcome::Seen = looker.look(id, Cause::Event, false).await {
                     break;
                 }
             }
@@ -339,6 +347,27 @@ enum Follow {
 }
 
 impl Wanted {
+    fn new(cause: Cause) -> Self {
+        let patient = cause == Cause::Snapshot;
+        Self { cause, always: false, gone: true, patient, waits: 0, seen: None, done: None }
+    }
+
+    /// The engine changes first and tells then. A change that is another one than before has its own event.
+    fn waits_for_event(&self, found: &Container) -> bool {
+        let is_the_same = |seen: &Container| fields::differences(seen, found).is_empty();
+        let stands = self.waits >= EVENT_WAITS_MIN && self.seen.as_deref().is_some_and(is_the_same);
+        self.patient && self.waits < EVENT_WAITS_MAX && !stands
+    }
+
+    /// What is found after it was waited for is what no event told: as if a snapshot found it.
+    fn wait(&mut self, found: Option<&Container>) {
+        self.waits = self.waits.saturating_add(1);
+        self.seen = found.cloned().map(Box::new);
+        if self.cause == Cause::Event {
+            self.cause = Cause::Snapshot;
+        }
+    }
+
     fn answer(self, outcome: Outcome) {
         if let Some(done) = self.done {
             // Who asked may have gone.

@@ -159,7 +159,7 @@ impl Stater {
         let mut failed = (ids.len() < listed).then(|| "the engine's list has rows without a full id".to_owned());
         for outcome in self.looker.look_at_all(ids.clone(), wanted.cause, true).await {
             match outcome {
-                Outcome::Seen { .. } => {}
+                Outcome::Seen => {}
                 Outcome::Failed(reason) => failed = Some(format!("a container could not be looked at: {reason}")),
             }
         }
@@ -167,7 +167,7 @@ impl Stater {
             self.core.close(tick);
             return Stated::Passed;
         }
-        self.core.listed(&ids);
+        self.core.listed(&ids, tick, failed.is_none());
         let parts = ids.chunks(self.part_max.max(1)).collect::<Vec<_>>();
         let parts = if parts.is_empty() { vec![&ids[..]] } else { parts };
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);

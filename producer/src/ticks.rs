@@ -26,6 +26,11 @@ impl Ticks {
         self.last
     }
 
+    /// The last one taken; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Its outcome has a stamp, or will never have one.
     pub(crate) fn close(&mut self, number: u64) {
         self.open.remove(&number);

@@ -49,6 +49,15 @@ pub(crate) struct Looked {
     pub(crate) changed: bool,
 }
 
+/// A restart of the engine: ends since then were seen by nobody, unless an event told.
+#[derive(Clone, Copy, Debug)]
+struct Restarted {
+    /// The engine's clock when it was last heard before.
+    since: Timestamp,
+    /// The last tick before it was known.
+    tick: u64,
+}
+
 /// Removed containers that are remembered, so that a late look does not tell of them again.
 const REMOVED_MAX: usize = 4096;
 /// Containers whose events are remembered without the container being known.
@@ -64,8 +73,8 @@ pub(crate) struct View {
     endings: HashMap<ContainerId, Ending>,
     told: BTreeMap<ContainerId, Told>,
     told_changed: bool,
-    /// The engine was restarted; ends after this time of its clock were seen by nobody, unless an event told.
-    restarted_since: Option<Timestamp>,
+    /// The engine was restarted, and not every container was looked at since.
+    restarted: Option<Restarted>,
 }
 
 impl View {
@@ -78,7 +87,7 @@ impl View {
             endings: HashMap::new(),
             told,
             told_changed: false,
-            restarted_since: None,
+            restarted: None,
         }
     }
 
@@ -88,8 +97,10 @@ impl View {
         self.removed.clear();
     }
 
-    /// Everything was listed: what was not found again is gone.
-    pub(crate) fn listed(&mut self, ids: &[ContainerId]) {
+    /// The list begun at that tick was gone through: what was not found again is gone. `whole`: each of it was seen.
+    pub(crate) fn listed(&mut self, ids: &[ContainerId], tick: u64, whole: bool) {
+        // From here on an end that no event tells is one whose event was lost.
+        self.restarted = self.restarted.filter(|restarted| !whole || tick <= restarted.tick);
         self.former.clear();
         let known = &self.known;
         let is_there = |id: &ContainerId| known.contains_key(id) || ids.binary_search(id).is_ok();
@@ -97,9 +108,9 @@ impl View {
         self.endings.retain(|id, _| is_there(id));
     }
 
-    /// The engine was restarted after that time of its clock.
-    pub(crate) fn restarted(&mut self, since: Timestamp) {
-        self.restarted_since = Some(since);
+    /// The engine was restarted after that time of its clock; `tick` is the last one taken.
+    pub(crate) fn restarted(&mut self, since: Timestamp, tick: u64) {
+        self.restarted = Some(Restarted { since, tick });
     }
 
     /// Takes in an event.
@@ -157,15 +168,23 @@ impl View {
     }
 
     /// A container is gone. `None` where that was said in this epoch.
-    pub(crate) fn gone(&mut self, id: ContainerId, how: &Gone, as_of: AsOf, now: Timestamp) -> Option<Container> {
-        if self.removed.contains(&id) {
+    pub(crate) fn gone(
+        &mut self,
+        id: ContainerId,
+        how: &Gone,
+        as_of: AsOf,
+        now: Timestamp,
+        always: bool,
+    ) -> Option<Container> {
+        let is_told = self.removed.contains(&id);
+        if is_told && !always {
             return None;
         }
         let ending = self.endings.remove(&id).unwrap_or_default();
         let known = self.known.remove(&id).or_else(|| self.former.remove(&id));
         let mut container = match known {
             Some(Known { container, auto_remove, .. }) => {
-                let cause = cause_of_removal(&container, &ending, auto_remove, how);
+                let cause = cause_of_removal(&container, &ending, auto_remove, self.restarted.is_some(), how);
                 let mut removed = container.into_removed();
                 removed.stop_cause = cause;
                 // Where it was gone before an inspect could show its end, the `die` alone tells the code.
@@ -190,7 +209,9 @@ impl View {
         container.as_of = as_of.tick;
         container.stamp = Stamp { epoch: as_of.epoch, seq: 0 };
         self.told_changed |= self.told.remove(&id).is_some();
-        self.removed.push_back(id);
+        if !is_told {
+            self.removed.push_back(id);
+        }
         if self.removed.len() > REMOVED_MAX {
             self.removed.pop_front();
         }
@@ -225,8 +246,8 @@ impl View {
         let ending = self.endings.get(&container.id).unwrap_or(&silent);
         let finished_at = container.finished_at;
         let told = self.told.get(&container.id).filter(|told| Some(told.finished_at) == finished_at);
-        let unseen = match (self.restarted_since, finished_at) {
-            (Some(restarted), Some(finished)) => finished > restarted,
+        let unseen = match (self.restarted, finished_at) {
+            (Some(restarted), Some(finished)) => finished > restarted.since,
             (None, _) | (_, None) => false,
         };
         ending.cause(&Shown {
@@ -242,11 +263,19 @@ impl View {
     }
 }
 
-fn cause_of_removal(was: &Container, ending: &Ending, auto_remove: bool, how: &Gone) -> Option<StopCause> {
+fn cause_of_removal(
+    was: &Container,
+    ending: &Ending,
+    auto_remove: bool,
+    restarted: bool,
+    how: &Gone,
+) -> Option<StopCause> {
     let ended_unseen = was.status.is_alive() || was.status == Status::Removing && was.finished_at.is_none();
     match how {
         Gone::Missing if was.status.is_alive() && !ending.has_died() => Some(StopCause::Vanished),
-        Gone::Destroyed { .. } | Gone::Missing if was.status.is_alive() => Some(ending.cause_of_removal(auto_remove)),
+        Gone::Destroyed { .. } | Gone::Missing if was.status.is_alive() => {
+            Some(ending.cause_of_removal(auto_remove, restarted))
+        }
         // Made, never started, and removed.
         Gone::Destroyed { .. } | Gone::Missing if ended_unseen => None,
         Gone::Destroyed { .. } | Gone::Missing => was.stop_cause,
@@ -325,8 +354,10 @@ mod tests {
             let mut view = view();
             view.found(inspected, at(1), NOW, false);
             heard.iter().for_each(|event| view.hear(id, event));
-            let removed = view.gone(id, &how, at(2), NOW.now).unwrap();
-            assert!(view.gone(id, &Gone::Missing, at(3), NOW.now).is_none());
+            let removed = view.gone(id, &how, at(2), NOW.now, false).unwrap();
+            assert!(view.gone(id, &Gone::Missing, at(3), NOW.now, false).is_none());
+            let again = view.gone(id, &Gone::Missing, at(4), NOW.now, true).unwrap();
+            assert_eq!((again.status, again.as_of), (Status::Removed, 4));
             assert_eq!((removed.status, removed.as_of), (Status::Removed, 2));
             removed.stop_cause
         };
@@ -340,14 +371,51 @@ mod tests {
     #[test]
     fn a_removal_of_what_was_never_seen_bears_the_events_name() {
         let how = Gone::Destroyed { name: "x".into(), image: "y".into(), at: None };
-        let removed = view().gone([1; 32].into(), &how, at(2), NOW.now).unwrap();
+        let removed = view().gone([1; 32].into(), &how, at(2), NOW.now, false).unwrap();
         assert_eq!((removed.name.as_str(), removed.status_since), ("x", Some(NOW.now)));
     }
 
     #[test]
     fn an_end_during_a_restart_of_the_engine_was_seen_by_nobody() {
         let mut view = view();
-        view.restarted(Timestamp(0));
-        assert_eq!(view.found(exited(), at(1), NOW, false).container.stop_cause, Some(StopCause::DaemonRestart));
+        let cause = |view: &mut View, tick| view.found(exited(), at(tick), NOW, false).container.stop_cause;
+        view.restarted(Timestamp(0), 1);
+        assert_eq!(cause(&mut view, 2), Some(StopCause::DaemonRestart));
+        view.listed(&[exited().container.id], 2, true);
+        assert_eq!(cause(&mut view, 3), Some(StopCause::DaemonRestart), "what was said of it stays");
+        view.hear(exited().container.id, &event("die", None));
+        assert_eq!(cause(&mut view, 4), Some(StopCause::Crashed), "somebody saw it");
+    }
+
+    #[test]
+    fn an_end_after_all_was_seen_again_is_no_restart_of_the_engine() {
+        let ids = [exited().container.id];
+        for (tick, whole, cause) in
+            [(2, true, StopCause::Crashed), (2, false, StopCause::DaemonRestart), (1, true, StopCause::DaemonRestart)]
+        {
+            let mut view = view();
+            view.restarted(Timestamp(0), 1);
+            view.found(running(), at(2), NOW, false);
+            view.listed(&ids, tick, whole);
+            let ended = view.found(exited(), at(3), NOW, false).container;
+            assert_eq!(ended.stop_cause, Some(cause), "{tick} {whole}");
+        }
+    }
+
+    #[test]
+    fn a_removal_by_itself_during_a_restart_of_the_engine_was_seen_by_nobody() {
+        let removed = |restarted: bool, how: &Gone| {
+            let mut view = view();
+            let id = running().container.id;
+            view.found(Inspected { auto_remove: true, ..running() }, at(1), NOW, false);
+            if restarted {
+                view.restarted(Timestamp(0), 1);
+            }
+            view.gone(id, how, at(2), NOW.now, false).unwrap().stop_cause
+        };
+        let destroyed = Gone::Destroyed { name: "x".into(), image: "y".into(), at: None };
+        assert_eq!(removed(true, &destroyed), Some(StopCause::DaemonRestart));
+        assert_eq!(removed(false, &destroyed), Some(StopCause::Removed));
+        assert_eq!(removed(true, &Gone::Missing), Some(StopCause::Vanished));
     }
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::core::{Core, Draft};
-use crate::engine::connect::Connection;
+use crate::engine::connect::{Connection, Place};
 use crate::engine::events::{self, Heard, Seen};
 use crate::engine::ring;
 use crate::look::{Looker, Pending};
@@ -37,7 +37,7 @@ pub(crate) struct Watcher {
     pub(crate) looker: Arc<Looker>,
     pub(crate) statements: Arc<Statements>,
     pub(crate) context: Context,
-    pub(crate) address: String,
+    pub(crate) place: Place,
     /// Identity that the engine must have; none while nobody could ask it.
     pub(crate) engine_id: String,
     pub(crate) connection: watch::Sender<Option<Connection>>,
@@ -92,7 +92,7 @@ impl Watcher {
         while !stop.is_stopped() {
             let opened = tokio::select! {
                 () = stop.stopped() => break,
-                opened = Connection::open(&self.address) => opened,
+                opened = Connection::open(&self.place) => opened,
             };
             let connection = match opened {
                 Ok(connection) => connection,

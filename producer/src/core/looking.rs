@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::container::AsOf;
-use domain::{Cause, Container, ContainerId, EngineEvent, Observation, Observed, Status, Timestamp};
+use domain::node::{Correction, DriftKind};
+use domain::{Cause, Container, ContainerId, EngineEvent, Observation, Observed, Status, Timestamp, fields};
 
 use super::{Core, Draft, State};
 use crate::engine::state::{Hidden, Inspected};
@@ -51,7 +52,7 @@ impl Core {
     }
 
     /// A look found a container: queued if it differs from what was published, if an event led to it, or `always`.
-    /// Says whether it is news that no event told.
+    /// What a snapshot finds and no event told was missed, and that is said first.
     pub(crate) fn found(
         &self,
         tick: Tick,
@@ -59,8 +60,10 @@ impl Core {
         cause: Cause,
         event: Option<EngineEvent>,
         always: bool,
-    ) -> bool {
+    ) {
         let mut state = self.state();
+        let unexplained = cause == Cause::Snapshot && event.is_none();
+        let cause = self.cause(cause);
         let counts = tick.epoch == state.epoch && state.window.is_open();
         if !counts {
             // A look of an older epoch: what happened is history, what was seen no longer counts.
@@ -68,30 +71,45 @@ impl Core {
                 let observed = Observed::Event(inspected.container.id);
                 self.push(&mut state, Draft { cause, event: Some(event), observed }, None);
             }
-            return false;
+            return;
         }
         let when = When { now: service::clock::now(), event_at: event.as_ref().and_then(|event| event.time) };
         let as_of = AsOf { epoch: tick.epoch, tick: tick.number };
         let always = always || event.is_some();
+        let id = inspected.container.id;
+        let before = if unexplained { state.view.published(&id).cloned() } else { None };
         let looked = state.view.found(inspected, as_of, when, always);
-        let news = looked.changed && event.is_none();
+        if unexplained && is_told(before.as_ref(), &looked.container) {
+            let fields = before.map_or_else(Vec::new, |before| fields::differences(&before, &looked.container));
+            self.say_missed(&mut state, cause, id, &fields);
+        }
         if looked.changed || always {
             let observed = Observed::Container(Box::new(looked.container));
             self.push(&mut state, Draft { cause, event, observed }, Some(tick.number));
         } else {
             state.ticks.close(tick.number);
         }
-        news
     }
 
-    /// It differs from what was published.
-    pub(crate) fn is_news(&self, inspected: &Inspected) -> bool {
-        let state = self.state();
-        let published = state.view.published(&inspected.container.id);
-        published.is_none_or(|published| published.status != inspected.container.status)
+    /// How many changes no event told, since that was last asked.
+    pub(crate) fn take_missed(&self) -> u32 {
+        std::mem::take(&mut self.state().missed)
     }
 
-    /// A container is gone.
+    /// A change was found that no event had told.
+    fn say_missed(&self, state: &mut State, cause: Cause, id: ContainerId, fields: &[&str]) {
+        state.missed = state.missed.saturating_add(1);
+        let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+        let correction = Correction { drift: DriftKind::MissedEvent, container_id: Some(id), fields };
+        self.push(state, Draft { cause, event: None, observed: Observed::Correction(correction) }, None);
+    }
+
+    /// It differs from what was published, and an event tells of that.
+    pub(crate) fn awaits_event(&self, inspected: &Inspected) -> bool {
+        is_told(self.state().view.published(&inspected.container.id), &inspected.container)
+    }
+
+    /// A container is gone: queued unless that was said before, or `always`.
     pub(crate) fn gone(
         &self,
         tick: Tick,
@@ -99,16 +117,22 @@ impl Core {
         how: &Gone,
         cause: Cause,
         event: Option<EngineEvent>,
-    ) -> bool {
+        always: bool,
+    ) {
         let mut state = self.state();
+        let missed = cause == Cause::Snapshot && event.is_none();
+        let cause = self.cause(cause);
         let counts = tick.epoch == state.epoch && state.window.is_open();
         let as_of = AsOf { epoch: tick.epoch, tick: tick.number };
-        let removed = if counts { state.view.gone(id, how, as_of, service::clock::now()) } else { None };
+        let removed = if counts { state.view.gone(id, how, as_of, service::clock::now(), always) } else { None };
         match (removed, event) {
             (Some(removed), event) => {
+                if missed {
+                    self.say_missed(&mut state, cause, id, &[]);
+                }
                 let observed = Observed::Removed(Box::new(removed));
                 self.push(&mut state, Draft { cause, event, observed }, Some(tick.number));
-                return true;
+                return;
             }
             (None, Some(event)) => {
                 self.push(&mut state, Draft { cause, event: Some(event), observed: Observed::Event(id) }, None);
@@ -118,7 +142,6 @@ impl Core {
         if tick.epoch == state.epoch {
             state.ticks.close(tick.number);
         }
-        false
     }
 
     /// Queues what is history whatever the epoch.
@@ -162,17 +185,19 @@ impl Core {
         self.state().blind.is_some()
     }
 
-    /// A statement has ended: every container was listed.
-    pub(crate) fn listed(&self, ids: &[ContainerId]) {
+    /// A statement has ended that listed at that tick: `whole` if each container was looked at.
+    pub(crate) fn listed(&self, ids: &[ContainerId], tick: Tick, whole: bool) {
         let mut state = self.state();
         state.away = None;
         state.blind = None;
-        state.view.listed(ids);
+        state.view.listed(ids, tick.number, whole);
     }
 
     /// The engine was restarted after that time of its clock.
     pub(crate) fn restarted(&self, since: Timestamp) {
-        self.state().view.restarted(since);
+        let mut state = self.state();
+        let tick = state.ticks.last();
+        state.view.restarted(since, tick);
     }
 
     /// Causes of ends to be remembered, if they changed.
@@ -199,4 +224,14 @@ impl Core {
         let Draft { cause, event, observed } = draft;
         Observation { observed_at: service::clock::now(), cause, event, spool_place: None, observed }
     }
+}
+
+/// Events of a container tell of that change. A start that fails has none, nor a removal before it is done; ports follow
+/// the events of a network, and why it ended is judged here.
+fn is_told(before: Option<&Container>, after: &Container) -> bool {
+    let Some(before) = before else { return true };
+    let ended = matches!(after.status, Status::Exited | Status::Restarting);
+    let silent =
+        matches!(after.status, Status::Removing | Status::Dead | Status::StartFailed) || ended && after.error.is_some();
+    !silent && fields::differences(before, after).iter().any(|field| !matches!(*field, "ports" | "stop_cause"))
 }

@@ -55,6 +55,8 @@ struct State {
     blind: Option<String>,
     /// The engine's clock at the last event that is stored.
     event_stored: Option<i64>,
+    /// Changes that no event told, since they were last asked for.
+    missed: u32,
 }
 
 /// An observation to be queued.
@@ -91,6 +93,7 @@ impl Core {
             away: None,
             blind: None,
             event_stored: None,
+            missed: 0,
         };
         Self {
             identity,

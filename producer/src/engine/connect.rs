@@ -1,6 +1,8 @@
 //! The connection to the engine: how it is asked.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -14,6 +16,7 @@ use futures::stream::BoxStream;
 use sha2::{Digest, Sha256};
 
 use super::events::{CONTAINER_ACTIONS, NETWORK_ACTIONS};
+use super::simulated::Simulated;
 use super::state::parse_time;
 
 /// Where the engine is when nobody says.
@@ -22,14 +25,40 @@ const DEFAULT_ADDRESS: &str = "unix:///var/run/docker.sock";
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Longest wait for an answer that costs the engine nothing.
 const PING_MAX: Duration = Duration::from_secs(5);
+/// Our idea of the engine's clock may be so far behind: what it remembers is asked for until a little later than now.
+const CLOCK_SLACK: i64 = 50_000_000;
 /// All types of events that can be read: an unknown one ends the reading.
 const EVENT_TYPES: [&str; 11] =
     ["builder", "config", "container", "daemon", "image", "network", "node", "plugin", "secret", "service", "volume"];
 
+/// Where an engine is.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// At an address.
+    At(String),
+    /// In this process.
+    Here(Arc<dyn Simulated>),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(address) => f.write_str(address),
+            Self::Here(_) => f.write_str("this process"),
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Api {
+    Docker(Docker),
+    Simulated(Arc<dyn Simulated>),
+}
+
 /// A connection to the engine.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    docker: Docker,
+    api: Api,
     address: String,
     /// The engine, as it names itself.
     pub(crate) engine: Engine,
@@ -59,7 +88,21 @@ pub(crate) fn address(told: Option<&str>) -> String {
 
 impl Connection {
     /// Connects, and asks the engine who it is.
-    pub(crate) async fn open(address: &str) -> Result<Self, Unanswered> {
+    pub(crate) async fn open(place: &Place) -> Result<Self, Unanswered> {
+        match place {
+            Place::At(address) => Self::open_docker(address).await,
+            Place::Here(simulated) => Ok(Self {
+                api: Api::Simulated(Arc::clone(simulated)),
+                address: place.to_string(),
+                engine: simulated.engine(),
+                name: String::new(),
+                clock_ahead: 0,
+                podman: false,
+            }),
+        }
+    }
+
+    async fn open_docker(address: &str) -> Result<Self, Unanswered> {
         let told = |error: &Error| Unanswered::Away(format!("cannot reach the engine at {address}: {}", say(error)));
         let docker = Docker::connect_with_host(address).map_err(|error| told(&error))?.with_timeout(ANSWER_MAX);
         let asked = tokio::time::timeout(PING_MAX * 2, async {
@@ -78,7 +121,7 @@ impl Connection {
         let engine_clock = info.system_time.as_deref().and_then(parse_time);
         let clock_ahead = engine_clock.map_or(0, |time: Timestamp| time.0.saturating_sub(service::clock::now().0));
         Ok(Self {
-            docker,
+            api: Api::Docker(docker),
             address: address.to_owned(),
             name: info.name.clone().unwrap_or_default(),
             engine: describe(&info, &version, podman),
@@ -89,7 +132,8 @@ impl Connection {
 
     /// It answers.
     pub(crate) async fn ping(&self) -> Result<(), Unanswered> {
-        match tokio::time::timeout(PING_MAX, self.docker.ping()).await {
+        let Api::Docker(docker) = &self.api else { return Ok(()) };
+        match tokio::time::timeout(PING_MAX, docker.ping()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(self.away(&error)),
             Err(_) => Err(self.late()),
@@ -98,8 +142,12 @@ impl Connection {
 
     /// Every container there is.
     pub(crate) async fn list(&self, wait_max: Duration) -> Result<Vec<ContainerSummary>, Unanswered> {
+        let docker = match &self.api {
+            Api::Docker(docker) => docker,
+            Api::Simulated(simulated) => return Ok(simulated.list()),
+        };
         let options = ListContainersOptions { all: true, ..ListContainersOptions::default() };
-        match tokio::time::timeout(wait_max, self.docker.list_containers(Some(options))).await {
+        match tokio::time::timeout(wait_max, docker.list_containers(Some(options))).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(self.away(&error)),
             Err(_) => Err(self.late()),
@@ -112,8 +160,12 @@ impl Connection {
         id: &ContainerId,
         wait_max: Duration,
     ) -> Result<ContainerInspectResponse, Unanswered> {
+        let docker = match &self.api {
+            Api::Docker(docker) => docker,
+            Api::Simulated(simulated) => return simulated.inspect(id).ok_or(Unanswered::Gone),
+        };
         let id = id.to_string();
-        let asked = self.docker.inspect_container(&id, None::<InspectContainerOptions>);
+        let asked = docker.inspect_container(&id, None::<InspectContainerOptions>);
         match tokio::time::timeout(wait_max, asked).await {
             Ok(Ok(inspect)) => Ok(inspect),
             Ok(Err(Error::DockerResponseServerError { status_code: 404, .. })) => Err(Unanswered::Gone),
@@ -124,13 +176,16 @@ impl Connection {
 
     /// What the engine remembers of the past, of all types.
     pub(crate) async fn ring(&self, since: Option<i64>) -> Result<Vec<EventMessage>, Unanswered> {
-        let now = service::clock::now().0.saturating_add(self.clock_ahead);
+        let Api::Docker(docker) = &self.api else { return Ok(Vec::new()) };
+        let now = service::clock::now().0.saturating_add(self.clock_ahead).saturating_add(CLOCK_SLACK);
+        // Podman takes whole seconds alone.
+        let until = if self.podman { seconds(now) } else { nanos(now) };
         let options = EventsOptions {
             since: Some(self.since(since)),
-            until: Some(seconds(now)),
+            until: Some(until),
             filters: Some(HashMap::from([filter("type", &EVENT_TYPES)])),
         };
-        let mut stream = Box::pin(self.docker.events(Some(options)));
+        let mut stream = Box::pin(docker.events(Some(options)));
         let read = async {
             let mut messages = Vec::new();
             while let Some(message) = stream.next().await {
@@ -147,23 +202,30 @@ impl Connection {
 
     /// What the engine remembers, and then what happens, of containers and networks.
     pub(crate) fn events(&self, since: Option<i64>) -> BoxStream<'static, Result<EventMessage, Error>> {
+        let docker = match &self.api {
+            Api::Docker(docker) => docker,
+            Api::Simulated(simulated) => return simulated.events().map(Ok).boxed(),
+        };
         let mut filters = HashMap::from([filter("type", &["container", "network"])]);
         if !self.podman {
             let actions: Vec<&str> = CONTAINER_ACTIONS.into_iter().chain(NETWORK_ACTIONS).collect();
             filters.extend([filter("event", &actions)]);
         }
         let options = EventsOptions { since: Some(self.since(since)), until: None, filters: Some(filters) };
-        self.docker.events(Some(options)).boxed()
+        docker.events(Some(options)).boxed()
     }
 
-    /// Another way to the same engine's API, for what is asked seldom.
-    pub(crate) fn docker(&self) -> &Docker {
-        &self.docker
+    /// Another way to the same engine's API, for what is asked seldom; a simulated one has none.
+    pub(crate) fn docker(&self) -> Option<&Docker> {
+        match &self.api {
+            Api::Docker(docker) => Some(docker),
+            Api::Simulated(_) => None,
+        }
     }
 
     /// The connection may be cut without either side noticing.
     pub(crate) fn may_be_half_open(&self) -> bool {
-        !self.address.starts_with("unix://")
+        matches!(self.api, Api::Docker(_)) && !self.address.starts_with("unix://")
     }
 
     /// Docker remembers 256 events, all of which are asked for. Podman remembers for ever.
@@ -186,6 +248,10 @@ fn filter(key: &str, values: &[&str]) -> (String, Vec<String>) {
 
 fn seconds(nanos: i64) -> String {
     nanos.div_euclid(1_000_000_000).to_string()
+}
+
+fn nanos(nanos: i64) -> String {
+    format!("{}.{:09}", nanos.div_euclid(1_000_000_000), nanos.rem_euclid(1_000_000_000))
 }
 
 fn is_podman(version: &SystemVersion) -> bool {
@@ -241,10 +307,19 @@ mod tests {
         assert_eq!(describe(&info("a"), &SystemVersion::default(), false).id, "a");
     }
 
+    #[test]
+    fn a_moment_is_told_to_the_nanosecond() {
+        assert_eq!(
+            (nanos(1_800_000_000_000_000_007), seconds(1_999_999_999)),
+            ("1800000000.000000007".into(), "1".into())
+        );
+    }
+
     #[tokio::test]
     async fn an_engine_that_is_not_there_is_told_in_one_line() {
-        let error = Connection::open("unix:///nowhere/docker.sock").await.err().unwrap().to_string();
+        let open = async |address: &str| Connection::open(&Place::At(address.to_owned())).await;
+        let error = open("unix:///nowhere/docker.sock").await.err().unwrap().to_string();
         assert!(error.starts_with("cannot reach the engine at unix:///nowhere/docker.sock: "), "{error}");
-        assert!(Connection::open("what:///x").await.is_err());
+        assert!(open("what:///x").await.is_err());
     }
 }

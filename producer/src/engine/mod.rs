@@ -5,4 +5,5 @@ pub(crate) mod events;
 pub mod labels;
 pub(crate) mod ring;
 pub(crate) mod row;
+pub mod simulated;
 pub(crate) mod state;

@@ -25,10 +25,11 @@ impl Desk {
     pub(super) async fn logs(&self, request: &LogsRequest) -> Result<LogsResponse, Refusal> {
         let connection = self.connection.borrow().clone();
         let connection = connection.ok_or_else(|| Refusal::not_ready("the engine is not connected"))?;
+        let docker = connection.docker().ok_or_else(|| Refusal::not_ready("the engine is simulated"))?;
         let wanted = if request.lines == 0 { LINES } else { request.lines.min(LOG_LINES_MAX) };
         let options = LogsOptions { stdout: true, stderr: true, tail: wanted.to_string(), ..LogsOptions::default() };
         let id = request.container_id.to_string();
-        let mut stream = Box::pin(connection.docker().logs(&id, Some(options)));
+        let mut stream = Box::pin(docker.logs(&id, Some(options)));
         let mut tail = Tail::new(LINES_BYTES_MAX.min(self.bytes_max), usize::try_from(wanted).unwrap_or(usize::MAX));
         let read = async {
             while let Some(output) = stream.next().await {

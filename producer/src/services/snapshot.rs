@@ -86,7 +86,8 @@ impl Desk {
             let reason = self.core.away().unwrap_or_else(|| "the engine is not connected yet".to_owned());
             Refusal::not_ready(format!("blind: {reason}"))
         })?;
-        let missed = self.look_where_needed(&connection, request.inspect_all).await?;
+        self.look_where_needed(&connection, request.inspect_all).await?;
+        let missed = self.core.take_missed();
         let picture = tokio::time::timeout(SENT_MAX, self.core.picture_when_sent()).await.ok().flatten();
         let picture = picture.ok_or_else(|| Refusal::not_ready("what was found waits to be sent"))?;
         if picture.epoch != epoch {
@@ -151,8 +152,8 @@ impl Desk {
         response
     }
 
-    /// Lists the engine and looks where its rows do not fit what is known. Returns how many changes no event had told.
-    async fn look_where_needed(&self, connection: &Connection, inspect_all: bool) -> Result<u32, Refusal> {
+    /// Lists the engine and looks where its rows do not fit what is known.
+    async fn look_where_needed(&self, connection: &Connection, inspect_all: bool) -> Result<(), Refusal> {
         let rows = match connection.list(self.core.limits.list_max).await {
             Ok(rows) => rows,
             Err(error) => {
@@ -176,14 +177,12 @@ impl Desk {
         to_look.extend(self.snapshots.next_in_rotation(&listed));
         let to_look = to_look.into_iter().collect();
         let outcomes = self.looker.look_at_all(to_look, Cause::Snapshot, false).await;
-        let mut missed = 0;
         for outcome in outcomes {
-            match outcome {
-                Outcome::Seen { news } => missed += u32::from(news),
-                Outcome::Failed(reason) => return Err(Refusal::not_ready(format!("a look failed: {reason}"))),
+            if let Outcome::Failed(reason) = outcome {
+                return Err(Refusal::not_ready(format!("a look failed: {reason}")));
             }
         }
-        Ok(missed)
+        Ok(())
     }
 
     fn is_doubtful(&self, id: &ContainerId, row: &ContainerSummary, now: i64) -> bool {
