@@ -19,6 +19,7 @@ mod worker;
 
 use std::time::Duration;
 
+pub use streams::examine;
 pub use tally::Count;
 
 use domain::{Instance, Partitions, Prefix};
@@ -92,6 +93,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         return Ok(());
     }
     let mut workers = tokio::task::JoinSet::new();
+    let keeping = tokio::spawn(streams::keep(client.clone(), config.clone(), context.clone()));
     let tally = tally::Tally::default();
     for partition in config.partitions.all() {
         workers.spawn(worker::run(partition, client.clone(), config.clone(), context.clone(), tally.clone()));
@@ -106,5 +108,6 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
             result = ended;
         }
     }
+    keeping.abort();
     result
 }

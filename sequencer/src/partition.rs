@@ -304,6 +304,11 @@ impl Partition {
         (expected, records)
     }
 
+    /// The sequence of the last record that was taken to be published.
+    pub fn taken(&self) -> u64 {
+        self.output.last
+    }
+
     /// How many records wait to be published.
     pub fn waiting(&self) -> usize {
         self.output.records.len()

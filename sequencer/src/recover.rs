@@ -20,9 +20,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// How long the server keeps a reader that went away.
 const READER_KEPT: Duration = Duration::from_secs(30);
 
-/// How the stream of observations is, as its leader tells.
+/// How a stream is, as its leader tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Raw {
+pub(crate) struct Extent {
     /// When it was made, nanoseconds since 1970.
     pub(crate) created: i64,
     /// First sequence that is there.
@@ -31,13 +31,43 @@ pub(crate) struct Raw {
     pub(crate) last: u64,
 }
 
+impl Extent {
+    fn of(stream: &Stream) -> Self {
+        let info = stream.cached_info();
+        let created = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
+        Self { created, first: info.state.first_sequence, last: info.state.last_sequence }
+    }
+}
+
 /// Looks at the stream of observations.
-pub(crate) async fn look_at_raw(jetstream: &JetStream, config: &Config) -> Result<Raw, Broken> {
+pub(crate) async fn look_at_raw(jetstream: &JetStream, config: &Config) -> Result<Extent, Broken> {
     let stream = jetstream.get_stream(config.prefix.raw_stream()).await;
-    let info =
-        stream.map_err(|error| Broken::new("cannot look at the stream of observations", &error))?.cached_info().clone();
-    let created = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
-    Ok(Raw { created, first: info.state.first_sequence, last: info.state.last_sequence })
+    let stream = stream.map_err(|error| Broken::new("cannot look at the stream of observations", &error))?;
+    Ok(Extent::of(&stream))
+}
+
+/// Looks at the stream of records.
+pub(crate) async fn look_at_state(
+    jetstream: &JetStream,
+    config: &Config,
+    partition: Partition,
+) -> Result<Extent, Broken> {
+    open_state(jetstream, config, partition).await.map(|stream| Extent::of(&stream))
+}
+
+async fn open_state(jetstream: &JetStream, config: &Config, partition: Partition) -> Result<Stream, Broken> {
+    let stream = jetstream.get_stream(config.prefix.state_stream(partition)).await;
+    stream.map_err(|error| Broken::new("cannot look at the stream of records", &error))
+}
+
+/// What the streams tell.
+pub(crate) struct Told {
+    /// Where to begin.
+    pub(crate) start: Start,
+    /// When the stream of records was made, nanoseconds since 1970.
+    pub(crate) state_created: i64,
+    /// What the records tell of each node.
+    pub(crate) nodes: BTreeMap<NodeName, Recovered>,
 }
 
 /// Where to begin, and what the records tell.
@@ -46,10 +76,9 @@ pub(crate) async fn recover(
     config: &Config,
     partition: Partition,
     now: Millis,
-) -> Result<(Start, BTreeMap<NodeName, Recovered>), Broken> {
-    let stream = jetstream.get_stream(config.prefix.state_stream(partition)).await;
-    let stream = stream.map_err(|error| Broken::new("cannot look at the stream of records", &error))?;
-    let last = stream.cached_info().state.last_sequence;
+) -> Result<Told, Broken> {
+    let stream = open_state(jetstream, config, partition).await?;
+    let Extent { created: state_created, last, .. } = Extent::of(&stream);
     let mut recovered = BTreeMap::new();
     let mut recovery = None;
     if stream.cached_info().state.messages > 0 {
@@ -65,11 +94,12 @@ pub(crate) async fn recover(
     let (raw_next, raw_cut) = begin(raw, recovery);
     let writer = Writer(service::random());
     tracing::info!(%partition, last, raw_next, raw_cut, nodes = recovered.len(), %writer, "recovered");
-    Ok((Start { writer, last, raw_next, raw_created: raw.created, raw_cut, now }, recovered))
+    let start = Start { writer, last, raw_next, raw_created: raw.created, raw_cut, now };
+    Ok(Told { start, state_created, nodes: recovered })
 }
 
 /// From where the stream of observations is read, and whether some of it may have been lost.
-fn begin(raw: Raw, recovery: Option<Recovery>) -> (u64, bool) {
+fn begin(raw: Extent, recovery: Option<Recovery>) -> (u64, bool) {
     let first = raw.first.max(1);
     let Some(Recovery { raw_sequence: floor, raw_created }) = recovery else { return (first, false) };
     // Made anew, or cut below the floor: a reader that starts beyond the end would stay silent for ever.
@@ -138,8 +168,8 @@ pub(crate) async fn raw_end(jetstream: &JetStream, config: &Config, partition: P
 mod tests {
     use super::*;
 
-    fn raw(created: i64, first: u64, last: u64) -> Raw {
-        Raw { created, first, last }
+    fn raw(created: i64, first: u64, last: u64) -> Extent {
+        Extent { created, first, last }
     }
 
     fn told(raw_sequence: u64, raw_created: i64) -> Option<Recovery> {

@@ -41,6 +41,19 @@ pub(crate) async fn make_until(client: &Client, config: &Config, context: &Conte
     Ok(false)
 }
 
+/// Looks again each heartbeat until the context is stopped: what was deleted meanwhile is made anew.
+pub(crate) async fn keep(client: Client, config: Config, context: Context) {
+    let jetstream = jetstream::new(client);
+    while context.stop.sleep(config.heartbeat).await {
+        match make(&jetstream, &config).await {
+            Ok(()) => context.health.ready("streams"),
+            Err(Unmade::Later(reason)) => context.health.unready("streams", reason),
+            // The work goes on as long as it can; the next start refuses.
+            Err(Unmade::Never(failure)) => context.health.unready("streams", failure.message),
+        }
+    }
+}
+
 /// Why the streams are not there.
 pub(crate) enum Unmade {
     /// It may come right by itself.
@@ -51,6 +64,31 @@ pub(crate) enum Unmade {
 
 /// Makes and checks all of them, once.
 pub(crate) async fn make(jetstream: &JetStream, config: &Config) -> Result<(), Unmade> {
+    for stream in wanted(config) {
+        ensure(jetstream, stream, config.partitions, config).await?;
+    }
+    Ok(())
+}
+
+/// Looks at all of them, and makes none: each one's name, and what is wrong with it.
+pub async fn examine(client: &Client, config: &Config) -> Vec<(String, Option<Failure>)> {
+    let jetstream = jetstream::new(client.clone());
+    let mut found = Vec::new();
+    for stream in wanted(config) {
+        let name = stream.name.clone();
+        let fault = match jetstream.get_stream(&name).await {
+            Ok(have) => check(&have.cached_info().config, &stream, config.partitions, config).err(),
+            Err(error) => Some(Failure::unanswered(format!(
+                "cannot look up stream {name}: {error}; start a sequencer, which makes it"
+            ))),
+        };
+        found.push((name, fault));
+    }
+    found
+}
+
+/// The streams and buckets as they must be.
+fn wanted(config: &Config) -> Vec<Stream> {
     let prefix = &config.prefix;
     let count = config.partitions;
     let raw = Stream {
@@ -66,10 +104,6 @@ pub(crate) async fn make(jetstream: &JetStream, config: &Config) -> Result<(), U
         allow_direct: true,
         ..plain(config)
     };
-    ensure(jetstream, raw, count, config).await?;
-    for partition in count.all() {
-        ensure(jetstream, state(partition, config), count, config).await?;
-    }
     let dead = Stream {
         name: prefix.dead_stream(),
         subjects: vec![prefix.dead_all()],
@@ -77,19 +111,17 @@ pub(crate) async fn make(jetstream: &JetStream, config: &Config) -> Result<(), U
         max_bytes: DEAD_BYTES_MAX,
         ..plain(config)
     };
-    ensure(jetstream, dead, count, config).await?;
-    for bucket in [prefix.nodes_bucket(), prefix.leases_bucket()] {
-        let bucket = Stream {
-            name: format!("KV_{bucket}"),
-            subjects: vec![format!("$KV.{bucket}.>")],
-            max_messages_per_subject: 1,
-            allow_direct: true,
-            discard: DiscardPolicy::New,
-            ..plain(config)
-        };
-        ensure(jetstream, bucket, count, config).await?;
-    }
-    Ok(())
+    let bucket = |bucket: String| Stream {
+        name: format!("KV_{bucket}"),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        allow_direct: true,
+        discard: DiscardPolicy::New,
+        ..plain(config)
+    };
+    let states = count.all().map(|partition| state(partition, config));
+    let buckets = [prefix.nodes_bucket(), prefix.leases_bucket()].map(bucket);
+    std::iter::once(raw).chain(states).chain([dead]).chain(buckets).collect()
 }
 
 /// What a subscriber resumes on has no holes: no limit by subject, no deletion, trimmed at its old end alone.

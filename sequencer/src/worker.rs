@@ -3,7 +3,6 @@
 mod beside;
 mod life;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::{self, Context as JetStream};
-use domain::{NodeName, Partition as Number};
+use domain::Partition as Number;
 use service::kv::Bucket;
 use service::lease::{Lease, TICK};
 use service::nats::Single;
 use service::{Context, Failure};
 use tokio::sync::{mpsc, watch};
 
-use crate::partition::{Millis, Partition, Recovered, Rules, Start};
+use crate::partition::{Millis, Partition, Rules};
 use crate::tally::Tally;
 use crate::worker::life::{Life, Readers};
 use crate::{Config, raw, recover};
@@ -136,8 +135,7 @@ struct Worker {
 struct Opened {
     single: Single,
     jetstream: JetStream,
-    start: Start,
-    recovered: BTreeMap<NodeName, Recovered>,
+    told: recover::Told,
 }
 
 impl Worker {
@@ -151,14 +149,15 @@ impl Worker {
         let jetstream = jetstream::new(single.client.clone());
         // After NATS lost its data the streams are made anew.
         self.make_streams(&jetstream).await?;
-        let (start, recovered) = recover::recover(&jetstream, &self.config, self.number, 0).await?;
-        Ok(Opened { single, jetstream, start, recovered })
+        let told = recover::recover(&jetstream, &self.config, self.number, 0).await?;
+        Ok(Opened { single, jetstream, told })
     }
 
     /// One writing life: from recovery until the lease is lost, something breaks or the context is stopped.
     async fn live(&self, held: &mut watch::Receiver<bool>) -> Result<(), Ended> {
         let began = Instant::now();
-        let Opened { single, jetstream, start, recovered } = self.open().await?;
+        let Opened { single, jetstream, told: recovered } = self.open().await?;
+        let start = recovered.start;
         let messages = raw::read_from(&jetstream, &self.config, self.number, start.raw_next).await?;
         let subscribe = |subject: String| single.client.subscribe(subject);
         let failed = |error: async_nats::SubscribeError| Broken::new("cannot subscribe", &error);
@@ -166,7 +165,8 @@ impl Worker {
         let forgets = subscribe(self.config.prefix.control_forget(self.number)).await.map_err(failed)?;
         let (told, tellings) = mpsc::channel(TOLD_MAX);
         let readers = Readers { messages, beats, forgets, told: tellings };
-        let life = Life::new(single, jetstream, Partition::new(self.rules(), start, recovered), start, began, told);
+        let decide = Partition::new(self.rules(), start, recovered.nodes);
+        let life = Life::new(single, jetstream, decide, (start, recovered.state_created), began, told);
         self.context.health.ready("records");
         self.work(life, readers, held).await
     }

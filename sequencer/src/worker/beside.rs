@@ -7,7 +7,7 @@ use domain::rpc::{ReplayRequest, ReplayResponse, ReplayStatus, ResyncRequest};
 use domain::wire::Wire;
 use ordering::Answer;
 
-use super::life::{Life, Told};
+use super::life::{Life, Looked, Told};
 use super::{Broken, Worker};
 use crate::partition::{Effect, Millis};
 use crate::recover;
@@ -18,15 +18,16 @@ const READ_TIME: Duration = Duration::from_secs(3);
 const STATEMENT_TIME: Duration = Duration::from_secs(5);
 
 impl Worker {
-    /// Looks where the stream of observations ends, beside the loop.
+    /// Looks where the stream of observations ends, and whether that of records is still there, beside the loop.
     pub(super) fn look(&self, life: &Life, began: Millis) {
         let (jetstream, told, config) = (life.jetstream.clone(), life.told.clone(), self.config.clone());
-        let (number, position) = (self.number, life.position);
+        let (number, position, written) = (self.number, life.position, life.decide.taken());
         tokio::spawn(async move {
             let read = async {
                 let raw = recover::look_at_raw(&jetstream, &config).await?;
                 let end = recover::raw_end(&jetstream, &config, number).await?;
-                Ok(Told::Looked { began, position, raw, end })
+                let state = recover::look_at_state(&jetstream, &config, number).await?;
+                Ok(Told::Looked(Looked { began, position, raw, end, written, state }))
             };
             let looked = match tokio::time::timeout(READ_TIME, read).await {
                 Ok(Ok(looked)) => looked,

@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 use super::{Broken, Ended, Worker};
 use crate::partition::{Input, Millis, Partition, Start};
 use crate::raw::{self, Read, Unreadable};
-use crate::recover::Raw;
+use crate::recover::Extent;
 use crate::{control, publish};
 
 /// How often time is looked at.
@@ -31,8 +31,21 @@ const PURGE_TIME: Duration = Duration::from_secs(10);
 pub(super) enum Told {
     Answered { node: NodeName, epoch: u64, from: u64, answer: Answer },
     Noted(NodeName),
-    Looked { began: Millis, position: u64, raw: Raw, end: u64 },
+    Looked(Looked),
     Broken(Broken),
+}
+
+/// What a look at the streams found, and how far this life was when it began.
+pub(super) struct Looked {
+    pub(super) began: Millis,
+    /// Next sequence of the stream of observations.
+    pub(super) position: u64,
+    pub(super) raw: Extent,
+    /// Last observation of this partition.
+    pub(super) end: u64,
+    /// Last sequence of the stream of records that was written.
+    pub(super) written: u64,
+    pub(super) state: Extent,
 }
 
 /// What one writing life holds.
@@ -44,6 +57,7 @@ pub(super) struct Life {
     /// Next sequence of the stream of observations.
     pub(super) position: u64,
     pub(super) raw_created: i64,
+    pub(super) state_created: i64,
     /// When RAW's end was read, and where it was: not yet reached.
     pub(super) end: Option<(Millis, u64)>,
     pub(super) read_to: Option<Millis>,
@@ -71,7 +85,7 @@ impl Life {
         single: Single,
         jetstream: JetStream,
         decide: Partition,
-        start: Start,
+        (start, state_created): (Start, i64),
         began: Instant,
         told: mpsc::Sender<Told>,
     ) -> Self {
@@ -82,6 +96,7 @@ impl Life {
             began,
             position: start.raw_next,
             raw_created: start.raw_created,
+            state_created,
             end: None,
             read_to: None,
             looking: false,
@@ -209,10 +224,14 @@ impl Worker {
             Told::Answered { node, epoch, from, answer } => Input::Answered { node, epoch, from, answer },
             Told::Noted(node) => Input::Noted(node),
             Told::Broken(broken) => return Err(broken),
-            Told::Looked { began, position, raw, end } => {
+            Told::Looked(Looked { began, position, raw, end, written, state }) => {
                 life.looking = false;
                 if raw.created != life.raw_created || raw.last + 1 < position {
                     return Err(Broken::because("the stream of observations was made anew, or lost its end"));
+                }
+                // A quiet partition writes nothing that would be refused.
+                if state.created != life.state_created || state.last < written {
+                    return Err(Broken::because("the stream of records was made anew, or lost its end"));
                 }
                 life.end = Some((began, end));
                 self.reach_end(life);
