@@ -4,10 +4,10 @@ use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use domain::rpc::{RebuildRequest, RebuildResponse};
 use domain::wire::Wire;
-use domain::{NodeName, Partition};
+use domain::{ContainerId, IndexMember, NodeName, Partition};
 use futures::StreamExt;
 
-use crate::keys::Standing;
+use crate::telling::tell;
 use crate::trouble::Trouble;
 use crate::worker::{Shared, Worker};
 use view::record::Error;
@@ -23,6 +23,8 @@ pub(crate) struct Request {
     client: Client,
     reply: Option<async_nats::Subject>,
     node: NodeName,
+    /// Only these indexes.
+    members: Vec<IndexMember>,
 }
 
 impl Control {
@@ -42,7 +44,9 @@ impl Control {
                 return std::future::pending().await;
             };
             match RebuildRequest::decode(&payload) {
-                Ok(RebuildRequest { node }) => return Request { client: self.client.clone(), reply, node },
+                Ok(RebuildRequest { node, members }) => {
+                    return Request { client: self.client.clone(), reply, node, members };
+                }
                 Err(invalid) => refuse(&self.client, reply, "400", &invalid.to_string()).await,
             }
         }
@@ -58,29 +62,65 @@ async fn refuse(client: &Client, reply: Option<async_nats::Subject>, code: &'sta
     drop(client.publish_with_headers(reply, headers, Bytes::new()).await);
 }
 
+/// What became of a request.
+enum Answer {
+    NoSuchNode,
+    /// Indexes are right again.
+    Mended,
+    /// A rebuild began: the record is read again from there.
+    Begun,
+}
+
 impl Worker {
-    /// Begins the rebuild that was asked for, answers, and has all checkpoints verified: the record is read again
-    /// from where the rebuild began.
+    /// Does what was asked for, and answers. A rebuild has all checkpoints verified.
     pub(crate) async fn rebuild_on_request(&mut self, request: Request) -> Result<(), Trouble> {
-        let Request { client, reply, node } = request;
-        let standings = self.shared.keys.standings(std::slice::from_ref(&node)).await?;
-        let Some(standing) = standings.into_iter().next().filter(|_| self.owns(&node)) else {
+        let Request { client, reply, node, members } = request;
+        if !self.owns(&node) {
             refuse(&client, reply, "404", "no node of this partition").await;
             return Ok(());
-        };
-        if !self.begin_asked(&node, &standing).await? {
+        }
+        let answer =
+            if members.is_empty() { self.begin_asked(&node).await? } else { self.mend(&node, &members).await? };
+        if let Answer::NoSuchNode = answer {
             refuse(&client, reply, "404", "no such node").await;
             return Ok(());
         }
         if let Some(reply) = reply {
             drop(client.publish(reply, RebuildResponse {}.encode().into()).await);
         }
-        Err(Trouble::Changed("a rebuild was asked for"))
+        match answer {
+            Answer::Begun => Err(Trouble::Changed("a rebuild was asked for")),
+            Answer::Mended | Answer::NoSuchNode => Ok(()),
+        }
     }
 
-    async fn begin_asked(&mut self, node: &NodeName, standing: &Standing) -> Result<bool, Trouble> {
+    async fn begin_asked(&mut self, node: &NodeName) -> Result<Answer, Trouble> {
+        let standings = self.shared.keys.standings(std::slice::from_ref(node)).await?;
+        let Some(standing) = standings.into_iter().next() else { return Ok(Answer::NoSuchNode) };
         self.shared.keys.not_current(self.partition).await?;
-        let known = self.begin_rebuild(node, standing, self.place, "asked for").await?;
-        Ok(known.is_some())
+        let known = self.begin_rebuild(node, &standing, self.place, "asked for").await?;
+        Ok(if known.is_some() { Answer::Begun } else { Answer::NoSuchNode })
+    }
+
+    /// Builds indexes of a node anew, of one that is not there too: then nothing of it is left.
+    async fn mend(&self, node: &NodeName, members: &[IndexMember]) -> Result<Answer, Trouble> {
+        let gone = self.gone(node, members).await?;
+        self.shared.keys.mend(node, members, &gone).await?;
+        tell(&self.shared.keys, node, self.shared.config.limits.questions).await?;
+        Ok(Answer::Mended)
+    }
+
+    /// Those of the containers that the record of a node that it knows has not, or has removed.
+    async fn gone(&self, node: &NodeName, members: &[IndexMember]) -> Result<Vec<ContainerId>, Trouble> {
+        let mut gone = Vec::new();
+        let is_known = self.state.last_of(node).await?.is_some();
+        for member in members.iter().filter(|_| is_known) {
+            if let IndexMember::Container(id) = member
+                && self.state.last_of_container(node, id).await?.is_none_or(|(_, record)| record.living().is_none())
+            {
+                gone.push(*id);
+            }
+        }
+        Ok(gone)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use domain::revision::Place;
-use domain::{NodeName, Partition, Partitions, Prefix, Timestamp};
+use domain::{ContainerId, IndexMember, NodeName, Partition, Partitions, Prefix, Timestamp};
 use redis::{Cmd, Value};
 use service::Failure;
 use service::redis::{Error, Store};
@@ -121,6 +121,19 @@ impl Keys {
             }
             _ => Ok(Applied::Refused),
         }
+    }
+
+    /// Builds indexes of a node anew from its containers' keys, without those that are gone; what other slots hold of
+    /// them is untold then.
+    pub(crate) async fn mend(
+        &self,
+        node: &NodeName,
+        members: &[IndexMember],
+        gone: &[ContainerId],
+    ) -> Result<(), Error> {
+        let mut args: Vec<String> = gone.iter().map(|id| format!("gone:{id}")).collect();
+        args.extend(members.iter().map(ToString::to_string));
+        call::<i64>(&self.store, &self.prefix, Function::Mend, &self.prefix.node_key(node), &args).await.map(drop)
     }
 
     /// What other slots must be told of a node.

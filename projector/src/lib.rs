@@ -106,7 +106,7 @@ async fn project(
 ) -> Result<(), Failure> {
     let store = Store::new(config.redis.clone());
     let jetstream = async_nats::jetstream::new(client.clone());
-    if !wait_for_redis(&store, &context).await? || !wait_for_streams(&config, &jetstream, &context).await? {
+    if !store.wait(&context).await? || !wait_for_streams(&config, &jetstream, &context).await? {
         return Ok(());
     }
     let shared = Arc::new(worker::Shared {
@@ -143,24 +143,6 @@ async fn work(shared: &Arc<worker::Shared>) -> Result<(), Failure> {
 
 /// How long to wait before a server is asked again.
 const RETRY: Duration = Duration::from_millis(250);
-
-/// Says whether it came before the stop.
-async fn wait_for_redis(store: &Store, context: &Context) -> Result<bool, Failure> {
-    while !context.stop.is_stopped() {
-        match store.check().await {
-            Ok(()) => {
-                context.health.ready("redis");
-                return Ok(true);
-            }
-            Err(failure) if failure.exit == service::Exit::Unanswered => {
-                context.health.unready("redis", failure.message);
-            }
-            Err(failure) => return Err(failure),
-        }
-        context.stop.sleep(RETRY).await;
-    }
-    Ok(false)
-}
 
 /// Says whether they came before the stop.
 async fn wait_for_streams(

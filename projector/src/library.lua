@@ -226,6 +226,11 @@ function operations.forget(base, args, i)
   return i
 end
 
+-- How many containers the node has.
+local function count(base)
+  on('HSET', base .. 'node', 'containers', on('SCARD', base .. 'containers'), 'running', on('SCARD', base .. 'status:running'))
+end
+
 -- Applies operations to a node, if its checkpoint is the expected one.
 -- ARGV: the expected checkpoint, the new one (all empty: none), the operations.
 -- Answers {'applied', <how many are untold>}, or {'refused', <the stored checkpoint>}.
@@ -250,9 +255,7 @@ local function apply(keys, args)
       kept = true
     end
   end
-  if kept then
-    on('HSET', base .. 'node', 'containers', on('SCARD', base .. 'containers'), 'running', on('SCARD', base .. 'status:running'))
-  end
+  if kept then count(base) end
   return {'applied', on('SCARD', base .. 'untold')}
 end
 
@@ -276,6 +279,33 @@ local function read(keys)
   return '{"checkpoint":' .. (#checkpoint > 0 and object(checkpoint) or 'null')
     .. ',"node":' .. object(peek('HGETALL', base .. 'node'))
     .. ',"containers":[' .. table.concat(containers, ',') .. ']}'
+end
+
+-- A JSON array of texts.
+local function array(texts)
+  local parts = {}
+  table.sort(texts)
+  for i, text in ipairs(texts) do parts[i] = cjson.encode(text) end
+  return '[' .. table.concat(parts, ',') .. ']'
+end
+
+-- The node as `read` tells it, with what its indexes hold and what is untold, all of one moment:
+-- {…, "members": {"containers": […], "status:<status>": […], "service:<project>/<service>": […]}, "untold": […]}.
+local function examine(keys)
+  local base, sets, seen = base_of(keys), {'containers'}, {}
+  for _, status in ipairs(STATUSES) do sets[#sets + 1] = 'status:' .. status end
+  for _, id in ipairs(peek('SMEMBERS', base .. 'containers')) do
+    local of = peek('HMGET', base .. 'container:' .. id, 'project', 'service')
+    local service = service_of(of[1], of[2])
+    if service and not seen[service] then
+      seen[service] = true
+      sets[#sets + 1] = 'service:' .. service
+    end
+  end
+  local members = {}
+  for i, set in ipairs(sets) do members[i] = cjson.encode(set) .. ':' .. array(peek('SMEMBERS', base .. set)) end
+  return string.sub(read(keys), 1, -2) .. ',"members":{' .. table.concat(members, ',') .. '},"untold":'
+    .. array(peek('SMEMBERS', base .. 'untold')) .. '}'
 end
 
 -- What other slots must be told, as it is now.
@@ -352,6 +382,48 @@ local function share(keys, args)
   return nodes
 end
 
+-- The node's sets of containers by status, from the containers' keys; what has none is on the node no more.
+local function mend_statuses(base)
+  for _, status in ipairs(STATUSES) do redis.call('DEL', base .. 'status:' .. status) end
+  for _, id in ipairs(on('SMEMBERS', base .. 'containers')) do
+    local status = on('HGET', base .. 'container:' .. id, 'status')
+    if not status then
+      redis.call('SREM', base .. 'containers', id)
+    else
+      for _, known in ipairs(STATUSES) do
+        if status == known then redis.call('SADD', base .. 'status:' .. status, id) end
+      end
+    end
+  end
+end
+
+-- Builds indexes anew from the containers' keys, and has other slots told again. ARGV: `gone:<id>` for containers that
+-- are to be removed, and members as `untold` has them; `node` stands for the node's sets by status, too.
+local function mend(keys, args)
+  local base, services = base_of(keys), {}
+  for _, member in ipairs(args) do
+    local kind, name = string.match(member, '^(%a+):?(.*)$')
+    if kind == 'gone' then
+      remove(base, name)
+    else
+      if kind == 'service' then
+        services[name] = true
+        redis.call('DEL', base .. 'service:' .. name)
+      elseif kind == 'node' then
+        mend_statuses(base)
+      end
+      untold(base, member)
+    end
+  end
+  for _, id in ipairs(next(services) and on('SMEMBERS', base .. 'containers') or {}) do
+    local of = on('HMGET', base .. 'container:' .. id, 'project', 'service')
+    local service = service_of(of[1], of[2])
+    if service and services[service] then redis.call('SADD', base .. 'service:' .. service, id) end
+  end
+  if redis.call('EXISTS', base .. 'node') == 1 then count(base) end
+  return on('SCARD', base .. 'untold')
+end
+
 -- A sign of life of a node that is there. ARGV: when.
 local function beat(keys, args)
   if redis.call('EXISTS', keys[1]) == 0 then return 0 end
@@ -361,6 +433,8 @@ end
 
 redis.register_function('@LIBRARY@_apply', apply)
 redis.register_function{function_name = '@LIBRARY@_read', callback = read, flags = {'no-writes'}}
+redis.register_function{function_name = '@LIBRARY@_examine', callback = examine, flags = {'no-writes'}}
+redis.register_function('@LIBRARY@_mend', mend)
 redis.register_function{function_name = '@LIBRARY@_pending', callback = pending, flags = {'no-writes'}}
 redis.register_function('@LIBRARY@_told', told)
 redis.register_function('@LIBRARY@_share', share)

@@ -25,6 +25,7 @@ pub(crate) async fn load(store: &Store, prefix: &Prefix) -> Result<(), Error> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
     Apply,
+    Mend,
     Pending,
     Told,
     Share,
@@ -35,6 +36,7 @@ impl Function {
     fn as_str(self) -> &'static str {
         match self {
             Self::Apply => "apply",
+            Self::Mend => "mend",
             Self::Pending => "pending",
             Self::Told => "told",
             Self::Share => "share",
@@ -44,7 +46,7 @@ impl Function {
 
     fn writes(self) -> bool {
         match self {
-            Self::Apply | Self::Told | Self::Share | Self::Beat => true,
+            Self::Apply | Self::Mend | Self::Told | Self::Share | Self::Beat => true,
             Self::Pending => false,
         }
     }
@@ -83,7 +85,7 @@ mod tests {
     fn names_are_those_of_the_prefix() {
         let text = library(&"my-deck".parse().unwrap());
         assert!(text.starts_with("#!lua name=my_deck_v1\n"));
-        for function in [Function::Apply, Function::Pending, Function::Told, Function::Share] {
+        for function in [Function::Apply, Function::Mend, Function::Pending, Function::Told, Function::Share] {
             assert!(text.contains(&format!("'my_deck_v1_{}'", function.as_str())), "{function:?}");
         }
         assert!(!text.contains('@'));

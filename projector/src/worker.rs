@@ -10,7 +10,7 @@ use domain::revision::Place;
 use domain::{NodeName, Partition, Partitions};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use service::kv::Bucket;
-use service::lease::{Lease, TICK};
+use service::lease::{Lease, keep};
 use service::{Context, Failure, Health, Stop};
 use tokio::sync::watch;
 
@@ -87,18 +87,6 @@ pub(crate) async fn run(shared: Arc<Shared>, partition: Partition) -> Result<(),
     };
     let (result, ()) = futures::join!(working, keep(lease, held, &healthy, &done));
     result
-}
-
-/// Raises the lease's counter while the work goes on: else another instance is to take it.
-async fn keep(mut lease: Lease, held: watch::Sender<bool>, healthy: &AtomicBool, done: &Stop) {
-    while !done.is_stopped() {
-        if healthy.load(Ordering::SeqCst) {
-            lease.tick().await;
-        }
-        held.send_replace(lease.is_held());
-        done.sleep(TICK).await;
-    }
-    lease.release().await;
 }
 
 async fn work(

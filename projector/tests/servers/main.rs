@@ -1,6 +1,7 @@
 //! The projector against real servers.
 #![expect(clippy::print_stdout, reason = "tells the times that were measured")]
 
+mod requests;
 mod world;
 
 use std::time::{Duration, Instant};
@@ -525,44 +526,4 @@ async fn a_newer_layout_and_other_partitions_are_refused() {
     world.config.partitions = domain::Partitions::try_from(8).unwrap();
     let failure = projector::run(world.config.clone(), service::Context::default()).await.unwrap_err();
     assert!(failure.message.contains("--partitions 1"), "{failure}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn beats_and_rebuilds_on_request() {
-    use domain::wire::Wire;
-    let world = World::new().await;
-    let projector = world.start_projector();
-    let node = Node::new(&world, "n1");
-    let _served = node.serve().await;
-    node.hello().await;
-    node.put(1, Status::Running).await;
-    world.until_shown("n1", &["1 running"]).await;
-    for name in ["n1", "ghost"] {
-        let beat = domain::node::Heartbeat {
-            node: name.parse().unwrap(),
-            epoch: 1,
-            instance: domain::Instance(7),
-            last_seq: 3,
-            acknowledged_seq: 3,
-            digest: domain::digest::Digest { version: 1, sha256: [0; 32] },
-            queued: 0,
-            spool_bytes: 0,
-            stand_in: false,
-            engine_id: String::new(),
-        };
-        world.client.publish(format!("deckwatch.beat.{name}"), beat.encode().into()).await.unwrap();
-    }
-    until("noted", async || world.hash("deckwatch:{n1}:node").await.contains_key("last_beat_at")).await;
-    assert_eq!(world.ask::<i64>(&["EXISTS", "deckwatch:{ghost}:node"]).await, 0);
-
-    world.ask::<i64>(&["HSET", &format!("deckwatch:{{n1}}:container:{}", id(1)), "status", "paused"]).await;
-    let request = domain::rpc::RebuildRequest { node: "n1".parse().unwrap() };
-    let subject = world.config.prefix.control_rebuild(domain::Partition(0));
-    let answer = world.client.request(subject.clone(), request.encode().into()).await.unwrap();
-    assert!(answer.headers.is_none());
-    world.until_shown("n1", &["1 running"]).await;
-    let request = domain::rpc::RebuildRequest { node: "nobody".parse().unwrap() };
-    let answer = world.client.request(subject, request.encode().into()).await.unwrap();
-    assert_eq!(answer.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "404");
-    projector.stop().await.expect("it ends well");
 }
