@@ -36,7 +36,8 @@ pub fn compare(node: NodeStatus, store: &[Container], engine: &[Container]) -> V
     ids.into_iter().filter_map(differs).collect()
 }
 
-fn as_last_known(node: NodeStatus, stored: &Container) -> Container {
+/// The state that the store shows, or last showed before nobody could look at the node.
+pub(crate) fn as_last_known(node: NodeStatus, stored: &Container) -> Container {
     let mut known = stored.clone();
     match (node, stored.status, stored.last_status) {
         (NodeStatus::Lost | NodeStatus::Blind, Status::Unknown, Some(last)) => {

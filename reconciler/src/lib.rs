@@ -1,7 +1,170 @@
-//! Doubts everything, writes nothing: compares the store with what engines answer.
+//! Doubts everything, writes nothing: compares the store with what engines answer, with the ordered record, and with
+//! itself, and asks for what puts it right.
 //!
-//! So far the comparison alone. Whatever asks and whatever is done about a difference stands around it.
+//! Every interval it looks at each node once:
+//!
+//! 1. The engine: its producer lists it and answers `same`, or all states; what differs once the store covers the
+//!    answer's stamp is a doubt ([`compare`], [`doubts`]).
+//! 2. The record: what is doubted, and what changed in the store since it was last seen to fit, is compared with the
+//!    container's last record, every field of it ([`judge`]). For a node that cannot answer that is all there is.
+//! 3. Indexes: the node's own ([`misfits`]), and in turn those in other slots.
+//!
+//! A drift is counted and named once ([`Ledger`]). Producers look again at containers, with the drift as a correction in
+//! the record; the projector builds indexes anew, and all of a node's keys where nothing else helps.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{Instance, Partition, Partitions, Prefix};
+use service::redis::Store;
+use service::{Context, Failure};
+use tokio::task::JoinSet;
+use view::record::State;
 
 mod compare;
+mod elsewhere;
+mod engine;
+mod finding;
+mod indexes;
+mod look;
+mod record;
+mod repair;
+mod sweep;
+mod trouble;
+mod worker;
 
 pub use compare::{Difference, compare};
+pub use engine::{Doubt, doubts};
+pub use finding::{Finding, Ledger, Verdict};
+pub use indexes::misfits;
+pub use record::judge;
+
+/// How the reconciler works.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How to reach NATS.
+    pub nats: service::nats::Settings,
+    /// How to reach Redis.
+    pub redis: service::redis::Settings,
+    /// What all names begin with.
+    pub prefix: Prefix,
+    /// How often each node is looked at.
+    pub interval: Duration,
+    /// This start of the program.
+    pub instance: Instance,
+    /// Its bounds.
+    pub limits: Limits,
+}
+
+/// What the reconciler asks at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Nodes that are looked at, at once.
+    pub nodes: usize,
+    /// Questions about records under way at once, for each of them.
+    pub questions: usize,
+    /// Last records that are read in an interval and a partition, but for those of containers in doubt.
+    pub records: usize,
+    /// Members of indexes in other slots that are compared in an interval and a partition.
+    pub members: usize,
+    /// Keys of the store that a sweep comes by in an interval.
+    pub swept: usize,
+    /// How long an answer may take.
+    pub answer: Duration,
+    /// How long it is waited for the store to cover an answer.
+    pub covered: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            nodes: 16,
+            questions: 16,
+            records: 2_000,
+            members: 4_000,
+            swept: 2_000,
+            answer: Duration::from_secs(10),
+            covered: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long to wait before a server is asked again.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Works until told to stop.
+///
+/// # Errors
+/// What waiting cannot heal: servers that are too old or refuse the credentials.
+pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
+    let name = format!("reconciler {}", config.instance);
+    let Some(client) = service::nats::connect_until(&config.nats, &name, &context).await? else {
+        return Ok(());
+    };
+    let store = Arc::new(Store::new(config.redis.clone()));
+    let jetstream = async_nats::jetstream::new(client.clone());
+    if !store.wait(&context).await? {
+        return Ok(());
+    }
+    let Some(partitions) = wait_for_streams(&config, &jetstream, &context).await? else {
+        return Ok(());
+    };
+    let config = Arc::new(config);
+    let context = Context { stop: context.stop.child(), ..context };
+    let mut workers = JoinSet::new();
+    for partition in partitions.all() {
+        let state = State::open(&jetstream, &config.prefix, partition).await;
+        let desk = worker::Desk {
+            client: client.clone(),
+            jetstream: jetstream.clone(),
+            store: Arc::clone(&store),
+            prefix: config.prefix.clone(),
+            partition,
+            partitions,
+            state: state.map_err(|error| Failure::failed(error.to_string()))?,
+            metrics: context.metrics.clone(),
+            limits: config.limits.clone(),
+        };
+        workers.spawn(worker::run(Arc::clone(&config), desk, context.clone()));
+    }
+    let mut result = Ok(());
+    while let Some(joined) = workers.join_next().await {
+        let ended = joined.unwrap_or_else(|panic| Err(Failure::failed(format!("a part of the reconciler: {panic}"))));
+        if ended.is_err() {
+            // The others give their leases back.
+            context.stop.trigger();
+            result = ended;
+        }
+    }
+    result
+}
+
+/// How many partitions the streams were made with; `None` where the stop came first.
+async fn wait_for_streams(
+    config: &Config,
+    jetstream: &async_nats::jetstream::Context,
+    context: &Context,
+) -> Result<Option<Partitions>, Failure> {
+    while !context.stop.is_stopped() {
+        let extent = match State::open(jetstream, &config.prefix, Partition(0)).await {
+            Ok(first) => first.extent().await,
+            Err(error) => Err(error),
+        };
+        match extent.map(|extent| extent.partitions) {
+            Ok(Some(partitions)) => {
+                context.health.ready("streams");
+                return Ok(Some(partitions));
+            }
+            Ok(None) => {
+                let stream = config.prefix.state_stream(Partition(0));
+                return Err(Failure::failed(format!(
+                    "the stream {stream} does not say how many partitions there are: it was made by another hand; \
+                     use another --prefix"
+                )));
+            }
+            Err(error) => trouble::Trouble::from(error).tell(&context.health)?,
+        }
+        context.stop.sleep(RETRY).await;
+    }
+    Ok(None)
+}

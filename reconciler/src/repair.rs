@@ -1,0 +1,97 @@
+//! What is done about drifts: producers look again, and the projector builds indexes anew. Nothing is written here.
+
+use domain::node::{Correction, NodeStatus};
+use domain::rpc::{MEMBERS_MAX, RebuildRequest, RebuildResponse, ResyncRequest};
+use domain::{ContainerId, IndexMember, NodeName};
+use view::producer;
+
+use crate::finding::{Finding, Verdict};
+use crate::look::{Look, Memory};
+use crate::worker::Desk;
+
+/// Most containers, and most drifts, that one request names.
+const RESYNC_MAX: usize = 100;
+/// Most drifts that wait for a producer which can be told of them.
+const UNSAID_MAX: usize = 1000;
+
+impl Desk {
+    /// Counts and names what is new, and asks for what puts it right. What is not done is found again.
+    pub(crate) async fn repair(&self, node: &NodeName, look: &Look, verdict: Verdict, memory: &mut Memory) {
+        for finding in &verdict.new {
+            self.name(node, finding);
+            if memory.unsaid.len() < UNSAID_MAX {
+                memory.unsaid.push(correction(finding));
+            }
+        }
+        let content = |finding: &&Finding| finding.members.is_empty();
+        let mut ids: Vec<_> = verdict.open.iter().filter(content).filter_map(|finding| finding.container).collect();
+        if look.answers {
+            if ids.is_empty() && !memory.unsaid.is_empty() {
+                // To name no container asks for a statement of all; one that is looked at anyway costs less.
+                ids.extend(look.any);
+            }
+            self.resync(node, &ids, &mut memory.unsaid).await;
+        }
+        let mut members: Vec<IndexMember> = verdict.open.iter().flat_map(|finding| finding.members.clone()).collect();
+        let silent = !look.answers && look.status != NodeStatus::Alive;
+        if silent {
+            // Those that the record has no more go; for the others it is read again.
+            members.extend(ids.iter().copied().map(IndexMember::Container));
+        }
+        members.sort();
+        members.dedup();
+        let mut mended = true;
+        for part in members.chunks(MEMBERS_MAX) {
+            mended &= self.rebuild(node, part.to_vec()).await;
+        }
+        if mended {
+            let of_indexes = verdict.open.iter().filter(|finding| !finding.members.is_empty());
+            of_indexes.for_each(|finding| memory.ledger.close(finding));
+        }
+        if verdict.stubborn || silent && !ids.is_empty() {
+            self.rebuild(node, Vec::new()).await;
+        }
+    }
+
+    /// Counts a drift and says it.
+    pub(crate) fn name(&self, node: &NodeName, finding: &Finding) {
+        let Finding { kind, container, fields, .. } = finding;
+        self.metrics.drift(kind.as_str());
+        let container = container.map(|id| id.to_string()).unwrap_or_default();
+        let fields = fields.join(" ");
+        tracing::warn!(%node, %kind, container, fields, "store and engine disagree");
+    }
+
+    /// Asks the node's producer to look again, and to say why in the record. What it was told of is not kept.
+    async fn resync(&self, node: &NodeName, ids: &[ContainerId], unsaid: &mut Vec<Correction>) {
+        let parts = ids.len().max(unsaid.len()).div_ceil(RESYNC_MAX);
+        for part in 0..parts {
+            let corrections: Vec<_> = unsaid.iter().take(RESYNC_MAX).cloned().collect();
+            let container_ids: Vec<_> = ids.iter().skip(part * RESYNC_MAX).take(RESYNC_MAX).copied().collect();
+            let request = ResyncRequest { container_ids, corrections, ..ResyncRequest::default() };
+            match producer::resync(&self.client, &self.prefix, node, &request, self.limits.answer).await {
+                Ok(_) => drop(unsaid.drain(..request.corrections.len())),
+                Err(why) => {
+                    tracing::info!(%node, %why, "its producer does not look again");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Asks the node's projector to build indexes of it anew, or with no members named all of its keys.
+    /// Says whether it does.
+    async fn rebuild(&self, node: &NodeName, members: Vec<IndexMember>) -> bool {
+        let subject = self.prefix.control_rebuild(self.partitions.of(node));
+        let request = RebuildRequest { node: node.clone(), members };
+        let answer = producer::ask::<_, RebuildResponse>(&self.client, subject, &request, self.limits.answer).await;
+        if let Err(why) = &answer {
+            tracing::info!(%node, %why, "the projector does not build its keys anew");
+        }
+        answer.is_ok()
+    }
+}
+
+pub(crate) fn correction(finding: &Finding) -> Correction {
+    Correction { drift: finding.kind, container_id: finding.container, fields: finding.fields.clone() }
+}

@@ -1,0 +1,266 @@
+//! Comes by every key of the store in turn, for those that no look at a node meets: keys of containers that no index
+//! names, and members of indexes that no node explains.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::node::{DriftKind, NodeStatus};
+use domain::{ContainerId, IndexMember, NodeName, Prefix};
+use redis::{Cmd, Value};
+use view::record::State;
+
+use crate::elsewhere;
+use crate::finding::{Finding, Verdict};
+use crate::look::{Look, Memory};
+use crate::trouble::Trouble;
+use crate::worker::Desk;
+
+/// Keys asked for at once.
+const SCAN_COUNT: usize = 500;
+
+/// Where it is.
+#[derive(Default)]
+pub(crate) struct Sweep {
+    cursor: u64,
+}
+
+/// A key that may be there without reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// A container's fields.
+    Container(NodeName, ContainerId),
+    /// A node's containers of a service.
+    NodeService(NodeName, String),
+    /// The nodes a container is on.
+    Id(ContainerId),
+    /// A service's totals.
+    Service(String),
+    /// Names of services.
+    Services,
+    /// Names of nodes.
+    Nodes,
+}
+
+/// What a node is said to have, and may not have.
+type Suspect = (NodeName, IndexMember);
+
+impl Sweep {
+    /// Comes by the next keys, and has put right what is wrong with them.
+    pub(crate) async fn go_on(&mut self, desk: &Desk) -> Result<(), Trouble> {
+        let mut keys = BTreeSet::new();
+        loop {
+            let mut scan = redis::cmd("SCAN");
+            scan.arg(self.cursor).arg("MATCH").arg(format!("{}:*", desk.prefix)).arg("COUNT").arg(SCAN_COUNT);
+            let (cursor, part): (u64, Vec<Vec<u8>>) = desk.store.query(&scan).await?;
+            self.cursor = cursor;
+            keys.extend(part.iter().map(|key| String::from_utf8_lossy(key).into_owned()));
+            if cursor == 0 || keys.len() >= desk.limits.swept {
+                break;
+            }
+        }
+        let keys: Vec<Key> = keys.iter().filter_map(|key| parse(&desk.prefix, key)).collect();
+        let mut found: BTreeMap<NodeName, Vec<Finding>> = BTreeMap::new();
+        for (node, member) in desk.suspects(&keys).await? {
+            if let Some(finding) = desk.judged(&node, member).await? {
+                found.entry(node).or_default().push(finding);
+            }
+        }
+        for (node, findings) in found {
+            let keys = view::keys::examine(&desk.store, &desk.prefix, &node).await?.ok_or(Trouble::NoLibrary)?;
+            let any = keys.view.containers.first().map(|container| container.id);
+            let look = Look { findings: None, missed: 0, status: NodeStatus::Alive, answers: true, any };
+            let verdict = Verdict { new: findings.clone(), open: findings, stubborn: false };
+            desk.repair(&node, &look, verdict, &mut Memory::default()).await;
+        }
+        Ok(())
+    }
+}
+
+fn parse(prefix: &Prefix, key: &str) -> Option<Key> {
+    let rest = key.strip_prefix(&prefix.to_string())?.strip_prefix(':')?;
+    if let Some((node, own)) = rest.strip_prefix('{').and_then(|rest| rest.split_once("}:")) {
+        let node = node.parse().ok()?;
+        return match own.split_once(':')? {
+            ("container", id) => Some(Key::Container(node, id.parse().ok()?)),
+            ("service", service) => Some(Key::NodeService(node, service.to_owned())),
+            _ => None,
+        };
+    }
+    match rest.split_once(':') {
+        Some(("id", id)) => Some(Key::Id(id.parse().ok()?)),
+        Some(("service", service)) => Some(Key::Service(service.to_owned())),
+        None if rest == "services" => Some(Key::Services),
+        None if rest == "nodes" => Some(Key::Nodes),
+        Some(_) | None => None,
+    }
+}
+
+impl Desk {
+    /// What the keys say of nodes, and the nodes themselves do not.
+    async fn suspects(&self, keys: &[Key]) -> Result<Vec<Suspect>, Trouble> {
+        let mut suspects = Vec::new();
+        let mut services: BTreeMap<&NodeName, Vec<&String>> = BTreeMap::new();
+        for key in keys {
+            match key {
+                Key::Container(node, id) => suspects.push((node.clone(), IndexMember::Container(*id))),
+                Key::NodeService(node, service) => services.entry(node).or_default().push(service),
+                Key::Id(id) => {
+                    let nodes = view::store::nodes_of(&self.store, &self.prefix, id).await?;
+                    suspects.extend(nodes.into_iter().map(|node| (node, IndexMember::Container(*id))));
+                }
+                Key::Service(service) => suspects.extend(self.sharers(service).await?),
+                Key::Services => suspects.extend(self.empty_services().await?),
+                Key::Nodes => {
+                    let nodes = view::store::nodes(&self.store, &self.prefix).await?;
+                    suspects.extend(nodes.into_iter().map(|node| (node, IndexMember::Node)));
+                }
+            }
+        }
+        suspects.sort();
+        suspects.dedup();
+        // Most are as they should be: one question each says so.
+        let answers = self.ask(&suspects, |(node, member)| own_key(&self.prefix, node, member)).await?;
+        let mut suspects: Vec<_> =
+            suspects.into_iter().zip(answers).filter(|(_, has)| !has).map(|(suspect, _)| suspect).collect();
+        for (node, services) in services {
+            let keys = view::keys::examine(&self.store, &self.prefix, node).await?.ok_or(Trouble::NoLibrary)?;
+            let unnamed =
+                services.into_iter().filter(|service| !keys.members.contains_key(&format!("service:{service}")));
+            suspects.extend(unnamed.map(|service| (node.clone(), IndexMember::Service(service.clone()))));
+        }
+        Ok(suspects)
+    }
+
+    /// Questions whose answer is a number that is not 0, or not.
+    async fn ask(&self, suspects: &[Suspect], question: impl Fn(&Suspect) -> Cmd) -> Result<Vec<bool>, Trouble> {
+        let mut answers = Vec::with_capacity(suspects.len());
+        for part in suspects.chunks(SCAN_COUNT) {
+            let mut pipeline = redis::pipe();
+            part.iter().map(&question).for_each(|command| {
+                pipeline.add_command(command);
+            });
+            let values: Vec<Value> = self.store.pipeline(pipeline.ignore_errors()).await?;
+            answers.extend(values.into_iter().map(|value| redis::from_redis_value::<i64>(value).is_ok_and(|n| n != 0)));
+        }
+        Ok(answers)
+    }
+
+    /// Nodes that have a share of a service; a service without any is everybody's.
+    async fn sharers(&self, service: &str) -> Result<Vec<Suspect>, Trouble> {
+        let mut ask = redis::cmd("HKEYS");
+        ask.arg(self.prefix.service_key(service));
+        let fields: Vec<String> = match self.store.query(&ask).await {
+            Err(error) if error.code() == Some("WRONGTYPE") => Vec::new(),
+            answer => answer?,
+        };
+        let mut nodes: Vec<NodeName> =
+            fields.iter().filter_map(|field| field.strip_prefix("node:")?.parse().ok()).collect();
+        if nodes.is_empty() {
+            nodes.extend(view::store::nodes(&self.store, &self.prefix).await?.into_iter().next());
+        }
+        Ok(nodes.into_iter().map(|node| (node, IndexMember::Service(service.to_owned()))).collect())
+    }
+
+    /// Services that are listed and have no totals.
+    async fn empty_services(&self) -> Result<Vec<Suspect>, Trouble> {
+        let listed = view::store::services(&self.store, &self.prefix).await?;
+        let Some(any) = view::store::nodes(&self.store, &self.prefix).await?.into_iter().next() else {
+            return Ok(Vec::new());
+        };
+        let empty = listed.into_iter().filter(|service| service.nodes.is_empty());
+        Ok(empty.map(|service| (any.clone(), IndexMember::Service(service.name))).collect())
+    }
+
+    /// What is wrong with a suspect, if it is wrong also when all is read again.
+    async fn judged(&self, node: &NodeName, member: IndexMember) -> Result<Option<Finding>, Trouble> {
+        let examine = || view::keys::examine(&self.store, &self.prefix, node);
+        let before = examine().await?.ok_or(Trouble::NoLibrary)?;
+        if before.untold.contains(&member.to_string()) {
+            return Ok(None);
+        }
+        let stray = match &member {
+            // Indexes and keys of one node change in one call: what is there without the other is wrong.
+            IndexMember::Container(id) => {
+                let is_named = before.members.get("containers").is_some_and(|ids| ids.contains(&id.to_string()));
+                // One that lives is absent from the index alone: the look at its node finds that.
+                !is_named && self.exists(self.prefix.container_key(node, id)).await? && !self.lives(node, id).await?
+            }
+            IndexMember::Service(service) => {
+                let is_named = before.members.contains_key(&format!("service:{service}"));
+                !is_named && self.exists(self.prefix.node_service_key(node, service)).await?
+            }
+            IndexMember::Node => false,
+        };
+        let told = elsewhere::read(&self.store, &self.prefix, node, std::slice::from_ref(&member)).await?;
+        let after = examine().await?.ok_or(Trouble::NoLibrary)?;
+        let expected = elsewhere::expected(&before, &member);
+        if after.untold.contains(&member.to_string()) || elsewhere::expected(&after, &member) != expected {
+            return Ok(None);
+        }
+        let kind = if stray && matches!(member, IndexMember::Container(_)) {
+            DriftKind::Ghost
+        } else if stray || elsewhere::is_wrong(&expected, told.first().cloned().flatten().as_ref()) {
+            DriftKind::EditedStore
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(Finding { kind, ..elsewhere::finding(member) }))
+    }
+
+    /// The record has it, and not as removed.
+    async fn lives(&self, node: &NodeName, id: &ContainerId) -> Result<bool, Trouble> {
+        let state = State::open(&self.jetstream, &self.prefix, self.partitions.of(node)).await?;
+        Ok(state.last_of_container(node, id).await?.is_some_and(|(_, record)| record.living().is_some()))
+    }
+
+    async fn exists(&self, key: String) -> Result<bool, Trouble> {
+        Ok(self.store.query::<i64>(redis::cmd("EXISTS").arg(key)).await? != 0)
+    }
+}
+
+/// Whether the node has what other keys say that it has.
+fn own_key(prefix: &Prefix, node: &NodeName, member: &IndexMember) -> Cmd {
+    match member {
+        IndexMember::Container(id) => {
+            let mut ask = redis::cmd("SISMEMBER");
+            ask.arg(prefix.containers_key(node)).arg(id.to_string());
+            ask
+        }
+        IndexMember::Service(service) => {
+            let mut ask = redis::cmd("EXISTS");
+            ask.arg(prefix.node_service_key(node, service));
+            ask
+        }
+        IndexMember::Node => {
+            let mut ask = redis::cmd("EXISTS");
+            ask.arg(prefix.node_key(node));
+            ask
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_apart() {
+        let prefix = Prefix::default();
+        let id = "ab".repeat(32);
+        let node: NodeName = "n1".parse().expect("a name");
+        let container: ContainerId = id.parse().expect("an id");
+        for (key, expected) in [
+            (format!("deckwatch:{{n1}}:container:{id}"), Some(Key::Container(node.clone(), container))),
+            ("deckwatch:{n1}:service:a/b:c".to_owned(), Some(Key::NodeService(node, "a/b:c".to_owned()))),
+            (format!("deckwatch:id:{id}"), Some(Key::Id(container))),
+            ("deckwatch:service:a/b".to_owned(), Some(Key::Service("a/b".to_owned()))),
+            ("deckwatch:services".to_owned(), Some(Key::Services)),
+            ("deckwatch:nodes".to_owned(), Some(Key::Nodes)),
+            ("deckwatch:{n1}:container:x".to_owned(), None),
+            ("deckwatch:{n.1}:service:a/b".to_owned(), None),
+            ("deckwatch2:nodes".to_owned(), None),
+            ("deckwatch:meta".to_owned(), None),
+        ] {
+            assert_eq!(parse(&prefix, &key), expected, "{key}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The work on one partition: each interval, every node once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, jetstream};
+use domain::{NodeName, Partition, Partitions, Prefix};
+use futures::{StreamExt, stream};
+use service::kv::Bucket;
+use service::lease::{Lease, keep};
+use service::redis::Store;
+use service::{Context, Failure, Metrics, Stop};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use view::record::State;
+
+use crate::look::{Memory, Share};
+use crate::sweep::Sweep;
+use crate::trouble::Trouble;
+use crate::{Config, Limits};
+
+/// How long to wait after a trouble.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Least records that a look may read, however many nodes there are.
+const RECORDS_MIN: usize = 2;
+/// Least members of indexes in other slots that a look compares.
+const MEMBERS_MIN: usize = 10;
+
+/// What all looks at nodes of one partition share.
+pub(crate) struct Desk {
+    pub(crate) client: Client,
+    pub(crate) jetstream: jetstream::Context,
+    pub(crate) store: Arc<Store>,
+    pub(crate) prefix: Prefix,
+    pub(crate) partition: Partition,
+    pub(crate) partitions: Partitions,
+    pub(crate) state: State,
+    pub(crate) metrics: Metrics,
+    pub(crate) limits: Limits,
+}
+
+/// Works on a partition whenever this instance holds its lease, until told to stop.
+pub(crate) async fn run(config: Arc<Config>, desk: Desk, context: Context) -> Result<(), Failure> {
+    let (held, holding) = watch::channel(false);
+    let bucket = Bucket::new(desk.client.clone(), desk.prefix.leases_bucket());
+    let lease = Lease::new(bucket, format!("reconciler.{}", desk.partition), config.instance);
+    let done = Stop::new();
+    let healthy = AtomicBool::new(true);
+    let working = async {
+        let result = tokio::select! {
+            result = work(&config, &desk, holding, &healthy, &context) => result,
+            () = context.stop.stopped() => Ok(()),
+        };
+        done.trigger();
+        result
+    };
+    let (result, ()) = futures::join!(working, keep(lease, held, &healthy, &done));
+    result
+}
+
+async fn work(
+    config: &Config,
+    desk: &Desk,
+    mut holding: watch::Receiver<bool>,
+    healthy: &AtomicBool,
+    context: &Context,
+) -> Result<(), Failure> {
+    let health = context.health.of(&format!("partition {}", desk.partition));
+    let mut worker = Worker { desk, interval: config.interval, memories: HashMap::new(), sweep: Sweep::default() };
+    let mut ticks = interval(config.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        if holding.wait_for(|held| *held).await.is_err() {
+            return Ok(());
+        }
+        ticks.tick().await;
+        match worker.round().await {
+            Ok(()) => {
+                healthy.store(true, Ordering::SeqCst);
+                ["redis", "streams", "nats"].into_iter().for_each(|condition| health.ready(condition));
+            }
+            Err(trouble) => {
+                healthy.store(false, Ordering::SeqCst);
+                trouble.tell(&health)?;
+                context.stop.sleep(AGAIN_AFTER).await;
+                // Another may work meanwhile; this one tries to hold the lease again.
+                healthy.store(true, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+struct Worker<'a> {
+    desk: &'a Desk,
+    interval: Duration,
+    memories: HashMap<NodeName, Memory>,
+    sweep: Sweep,
+}
+
+impl Worker<'_> {
+    /// Looks at every node once, spread over the interval.
+    async fn round(&mut self) -> Result<(), Trouble> {
+        let desk = self.desk;
+        // While nothing is current, what is under way explains everything.
+        if view::store::partition(&desk.store, &desk.prefix, desk.partition).await?.is_none() {
+            return Ok(());
+        }
+        let nodes = self.nodes().await?;
+        self.memories.retain(|node, _| nodes.contains(node));
+        let count = nodes.len().max(1);
+        let share = Share {
+            records: (desk.limits.records / count).max(RECORDS_MIN),
+            members: (desk.limits.members / count).max(MEMBERS_MIN),
+        };
+        let began = Instant::now();
+        let apart = self.interval.div_f64(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        let looks: Vec<_> = nodes
+            .into_iter()
+            .zip(0_u32..)
+            .map(|(node, place)| {
+                let memory = self.memories.remove(&node).unwrap_or_default();
+                look_and_repair(desk, node, memory, share, began + apart * place)
+            })
+            .collect();
+        let mut looks = stream::iter(looks).buffer_unordered(desk.limits.nodes);
+        let mut result = Ok(());
+        while let Some((node, memory, outcome)) = looks.next().await {
+            self.memories.insert(node, memory);
+            result = result.and(outcome);
+        }
+        result?;
+        // The keys of all partitions, by one of their holders.
+        if desk.partition == Partition(0) { self.sweep.go_on(desk).await } else { Ok(()) }
+    }
+
+    /// Nodes that the record or the store knows.
+    async fn nodes(&self) -> Result<BTreeSet<NodeName>, Trouble> {
+        let mut nodes = self.desk.state.nodes().await?;
+        let stored = view::store::nodes(&self.desk.store, &self.desk.prefix).await?;
+        nodes.extend(stored.into_iter().filter(|node| self.desk.partitions.of(node) == self.desk.partition));
+        Ok(nodes)
+    }
+}
+
+async fn look_and_repair(
+    desk: &Desk,
+    node: NodeName,
+    mut memory: Memory,
+    share: Share,
+    at: Instant,
+) -> (NodeName, Memory, Result<(), Trouble>) {
+    sleep_until(at).await;
+    let outcome = match desk.look(&node, &mut memory, share).await {
+        Ok(mut look) => {
+            (0..look.missed).for_each(|_| desk.metrics.drift(domain::node::DriftKind::MissedEvent.as_str()));
+            if let Some(findings) = look.findings.take() {
+                let verdict = memory.ledger.enter(findings);
+                desk.repair(&node, &look, verdict, &mut memory).await;
+            }
+            Ok(())
+        }
+        Err(trouble) => Err(trouble),
+    };
+    (node, memory, outcome)
+}
