@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::out::{self, Ended};
-use crate::{history, inspect, nodes, ps, role, services, up, watch};
+use crate::{bench, doctor, forget, gaps, healthcheck, history, inspect, nodes, ps, role, services, up, verify, watch};
 
 const ABOUT: &str = "Keeps a true, current, ordered picture of every container on every node";
 
@@ -36,9 +36,10 @@ impl Cli {
     }
 }
 
-/// The command line. `up` shows a screen of its own, so it logs only what one should look at.
+/// The command line. `up` and `bench` show a screen of their own, so they log only what one should look at.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("up", |up| up.mut_arg("log_level", |level| level.default_value("warn")))
+    let logs = |level| move |command: clap::Command| command.mut_arg("log_level", |arg| arg.default_value(level));
+    Cli::command().mut_subcommand("up", logs("warn")).mut_subcommand("bench", logs("error"))
 }
 
 /// What to do.
@@ -58,12 +59,26 @@ pub(crate) enum Command {
     Watch(Box<watch::Args>),
     /// Print what happened to one container, also after its removal
     History(history::Args),
+    /// Print known losses and corrections, with their reasons
+    Gaps(gaps::Args),
+    /// Ask the engines, compare with Redis field by field, and print what differs
+    Verify(verify::Args),
+    /// Retire a node that is gone: its keys leave Redis, its name is free
+    Forget(forget::Args),
     /// Run the agent beside one container engine
     Producer(Box<role::ProducerArgs>),
     /// Run what puts observations in order
     Sequencer(Box<role::SequencerArgs>),
     /// Run what keeps Redis true
     Projector(Box<role::ProjectorArgs>),
+    /// Run what doubts everything: compares engines with Redis, and has it put right
+    Reconciler(Box<role::ReconcilerArgs>),
+    /// Check NATS, Redis, the engine, clocks and versions, and say what to do
+    Doctor(doctor::Args),
+    /// Ask a role if it is ready; for containers
+    Healthcheck(healthcheck::Args),
+    /// Measure this installation: events a second, latency, cost, and what the servers could do
+    Bench(Box<bench::Args>),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
 }
@@ -114,7 +129,7 @@ mod tests {
 
     #[test]
     fn values_are_checked_before_anything_opens() {
-        let good: [&[&str]; 11] = [
+        let good: [&[&str]; 14] = [
             &["ps", "--node", "n1", "--node", "n2,n3", "--status", "exited", "--name", "web*", "-o", "json"],
             &["up", "--nats-port", "0", "--admin", "9700", "--heartbeat", "1s", "--node", "n_1"],
             &["watch", "--from", "0:0.0", "--count", "3", "-o", "json"],
@@ -125,13 +140,16 @@ mod tests {
             &["projector", "--redis", "rediss://h:6380", "--log-format", "json", "--log-level", "debug"],
             &["nodes", "-w", "--name", "r1-*", "--status", "lost"],
             &["services", "--watch", "--project", "shop"],
+            &["gaps", "--node", "n1,n2", "-o", "json"],
+            &["healthcheck", "projector", "--admin", "0.0.0.0:9653"],
             &["completions", "bash"],
+            &["bench", "--nodes", "1000", "--containers", "50", "--seconds", "2", "--rate", "100", "-o", "json"],
         ];
         for args in good {
             let parsed = Cli::read(std::iter::once("deckwatch").chain(args.iter().copied()));
             assert!(parsed.is_ok(), "{args:?}: {}", parsed.expect_err("checked"));
         }
-        let bad: [&[&str]; 16] = [
+        let bad: [&[&str]; 18] = [
             &["ps", "--node", "a.b"],
             &["ps", "--status", "sleeping"],
             &["ps", "--redis", "http://h"],
@@ -148,6 +166,8 @@ mod tests {
             &["sequencer", "--replicas", "2"],
             &["projector", "--heartbeat", "soon"],
             &["completions", "tclsh"],
+            &["bench", "--nodes", "0"],
+            &["bench", "-o", "wide"],
         ];
         for args in bad {
             let parsed = Cli::read(std::iter::once("deckwatch").chain(args.iter().copied()));

@@ -5,8 +5,13 @@
 mod address;
 mod args;
 mod ask;
+mod bench;
 mod data_dir;
+mod doctor;
 mod filter;
+mod forget;
+mod gaps;
+mod healthcheck;
 mod history;
 mod inspect;
 mod live;
@@ -14,6 +19,7 @@ mod nodes;
 mod out;
 mod picture;
 mod ps;
+mod records;
 mod role;
 #[cfg(test)]
 mod sample;
@@ -22,6 +28,7 @@ mod streams;
 mod table;
 mod up;
 mod usage;
+mod verify;
 mod watch;
 
 use std::process::ExitCode;
@@ -57,12 +64,19 @@ async fn run(command: Command) -> Result<(), Ended> {
         Command::Producer(args) => Ok(role::producer(*args).await?),
         Command::Sequencer(args) => Ok(role::sequencer(*args).await?),
         Command::Projector(args) => Ok(role::projector(*args).await?),
+        Command::Reconciler(args) => Ok(role::reconciler(*args).await?),
         Command::Ps(args) => ps::run(&args).await,
         Command::Nodes(args) => nodes::run(&args).await,
         Command::Services(args) => services::run(&args).await,
         Command::Inspect(args) => inspect::run(&args).await,
         Command::Watch(args) => watch::run(*args).await,
         Command::History(args) => history::run(&args).await,
+        Command::Gaps(args) => gaps::run(&args).await,
+        Command::Verify(args) => verify::run(&args).await,
+        Command::Forget(args) => forget::run(&args).await,
+        Command::Doctor(args) => doctor::run(&args).await,
+        Command::Healthcheck(args) => healthcheck::run(&args).await,
+        Command::Bench(args) => bench::run(*args).await,
         Command::Completions(args) => args::completions(&args),
     }
 }

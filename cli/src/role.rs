@@ -1,20 +1,21 @@
-//! `producer`, `sequencer` and `projector`: one role in this process.
+//! `producer`, `sequencer`, `projector` and `reconciler`: one role in this process.
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::{Instance, NodeName, Partitions};
-use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs, duration};
+use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs, ServeArgs, duration, interval};
 use service::{Context, Failure, admin, nats, redis};
 
 use crate::address::{self, EngineAddress};
 use crate::{ask, data_dir};
 
 /// Ports of `/readyz` where none is given.
-const PRODUCER_PORT: u16 = 9651;
-const SEQUENCER_PORT: u16 = 9652;
-const PROJECTOR_PORT: u16 = 9653;
+pub(crate) const PRODUCER_PORT: u16 = 9651;
+pub(crate) const SEQUENCER_PORT: u16 = 9652;
+pub(crate) const PROJECTOR_PORT: u16 = 9653;
+pub(crate) const RECONCILER_PORT: u16 = 9654;
 
 /// What a producer is told beyond what all roles are.
 #[derive(clap::Args, Clone, Debug)]
@@ -164,6 +165,34 @@ pub(crate) fn projecting(
     }
 }
 
+/// What a reconciler is told beyond what all roles are.
+#[derive(clap::Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Reconciler")]
+pub(crate) struct Doubting {
+    /// How often each node is compared with its engine; at least 100ms
+    #[arg(long, env = "DECKWATCH_INTERVAL", value_name = "TIME", default_value = "5s", value_parser = interval)]
+    interval: Duration,
+}
+
+impl Doubting {
+    /// The reconciler's configuration.
+    pub(crate) fn config(
+        &self,
+        nats: nats::Settings,
+        redis: redis::Settings,
+        common: &CommonArgs,
+    ) -> reconciler::Config {
+        reconciler::Config {
+            nats,
+            redis,
+            prefix: common.prefix.clone(),
+            interval: self.interval,
+            instance: Instance(service::random()),
+            limits: reconciler::Limits::default(),
+        }
+    }
+}
+
 /// Arguments of `producer`.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ProducerArgs {
@@ -213,6 +242,23 @@ pub(crate) struct ProjectorArgs {
     log: LogArgs,
 }
 
+/// Arguments of `reconciler`.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ReconcilerArgs {
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(flatten)]
+    doubting: Doubting,
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
 /// Runs a producer.
 pub(crate) async fn producer(args: ProducerArgs) -> Result<(), Failure> {
     let data_dir = args.common.data_dir();
@@ -220,7 +266,7 @@ pub(crate) async fn producer(args: ProducerArgs) -> Result<(), Failure> {
     data_dir::check(&data_dir)?;
     let nats = ask::nats_settings(&args.nats, &args.common).await?;
     let config = args.watching.config(nats, &args.common, &args.role, data_dir);
-    run(&args.role, &args.log, PRODUCER_PORT, |context| producer::run(config, context)).await
+    run(&args.role.serve, &args.log, PRODUCER_PORT, |context| producer::run(config, context)).await
 }
 
 /// Runs a sequencer.
@@ -228,7 +274,7 @@ pub(crate) async fn sequencer(args: SequencerArgs) -> Result<(), Failure> {
     args.ordering.check(&args.role)?;
     let nats = ask::nats_settings(&args.nats, &args.common).await?;
     let config = args.ordering.config(nats, &args.common, &args.role, args.partitioning);
-    run(&args.role, &args.log, SEQUENCER_PORT, |context| sequencer::run(config, context)).await
+    run(&args.role.serve, &args.log, SEQUENCER_PORT, |context| sequencer::run(config, context)).await
 }
 
 /// Runs a projector.
@@ -236,19 +282,27 @@ pub(crate) async fn projector(args: ProjectorArgs) -> Result<(), Failure> {
     let nats = ask::nats_settings(&args.nats, &args.common).await?;
     let redis = ask::redis_settings(&args.redis, &args.common).await?;
     let config = projecting(nats, redis, &args.common, &args.role, args.partitioning);
-    run(&args.role, &args.log, PROJECTOR_PORT, |context| projector::run(config, context)).await
+    run(&args.role.serve, &args.log, PROJECTOR_PORT, |context| projector::run(config, context)).await
+}
+
+/// Runs a reconciler.
+pub(crate) async fn reconciler(args: ReconcilerArgs) -> Result<(), Failure> {
+    let nats = ask::nats_settings(&args.nats, &args.common).await?;
+    let redis = ask::redis_settings(&args.redis, &args.common).await?;
+    let config = args.doubting.config(nats, redis, &args.common);
+    run(&args.serve, &args.log, RECONCILER_PORT, |context| reconciler::run(config, context)).await
 }
 
 /// Runs a role whose configuration was checked: here the first socket opens.
-async fn run<F>(role: &RoleArgs, log: &LogArgs, port: u16, start: impl FnOnce(Context) -> F) -> Result<(), Failure>
+async fn run<F>(serve: &ServeArgs, log: &LogArgs, port: u16, start: impl FnOnce(Context) -> F) -> Result<(), Failure>
 where
     F: Future<Output = Result<(), Failure>>,
 {
     service::logs::start(log);
     let context = Context::default();
-    let listener = admin::bind(role.admin.unwrap_or_default().or_port(port)).await?;
+    let listener = admin::bind(serve.admin.unwrap_or_default().or_port(port)).await?;
     let served = tokio::spawn(admin::serve(listener, context.clone()));
-    let ended = service::run_role(context.clone(), role.grace, Box::pin(start(context))).await;
+    let ended = service::run_role(context.clone(), serve.grace, Box::pin(start(context))).await;
     served.abort();
     ended
 }

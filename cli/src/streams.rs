@@ -82,6 +82,11 @@ impl Streams {
         Ok(Self { client, jetstream, prefix: prefix.clone(), partitions })
     }
 
+    /// The connection, for other questions.
+    pub(crate) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Numbers of the connection: another number of `connects` is another connection.
     pub(crate) fn connects(&self) -> u64 {
         let statistics: &Statistics = &self.client.statistics();

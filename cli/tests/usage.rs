@@ -52,14 +52,19 @@ fn wrong_use_is_one_line_and_2() {
     refuses(&run(&["ps", "--redis", "http://h"]), 2, &["--redis", "redis://127.0.0.1:6379"]);
     refuses(&run(&["watch", "--nats", "http://h"]), 2, &["--nats", "nats://127.0.0.1:4222"]);
     refuses(&run(&["watch", "--from", "yesterday"]), 2, &["yesterday", "ps -o json"]);
+    refuses(&run(&["forget", "a.b"]), 2, &["a.b", "1 to 63"]);
     refuses(&run(&["inspect"]), 2, &["<CONTAINER>", "deckwatch inspect --help"]);
     refuses(&run(&["producer", "--engine", "docker"]), 2, &["--engine", "unix:///var/run/docker.sock"]);
     refuses(&run(&["up", "--nats-port", "70000"]), 2, &["--nats-port"]);
     refuses(&run(&["up", "--nats-port", "0", "--nats", "h:1"]), 2, &["--nats"]);
     refuses(&run(&["sequencer", "--heartbeat", "soon"]), 2, &["--heartbeat", "5s"]);
-    for command in ["up", "producer", "sequencer", "projector"] {
+    for command in ["up", "producer", "sequencer", "projector", "bench"] {
         refuses(&run(&[command, "--heartbeat", "900ms"]), 2, &["--heartbeat", "at least 1s"]);
     }
+    for flag in ["--nodes", "--containers", "--seconds", "--rate"] {
+        refuses(&run(&["bench", flag, "0"]), 2, &[flag]);
+    }
+    refuses(&run(&["bench", "--prefix", "a-name-that-is-too-long"]), 2, &["--prefix"]);
     for command in ["up", "sequencer"] {
         refuses(&run(&[command, "--lost-after", "9s"]), 2, &["--lost-after 9s", "--heartbeat 5s"]);
     }
@@ -90,13 +95,24 @@ fn wrong_use_is_said_before_any_socket_opens() {
             refuses(&output, 2, &["/nowhere/file", flag]);
         }
     }
+    for flag in [nats, redis].concat() {
+        refuses(&run(&["bench", flag, "/nowhere/file"]), 2, &["/nowhere/file", flag]);
+    }
     for flag in redis {
-        for command in [&["ps"][..], &["nodes"], &["services"], &["inspect", "web"], &["history", "web"]] {
+        for command in [
+            &["ps"][..],
+            &["nodes"],
+            &["services"],
+            &["inspect", "web"],
+            &["history", "web"],
+            &["verify"],
+            &["forget", "n1"],
+        ] {
             refuses(&run(&[command, &[*flag, "/nowhere/file"]].concat()), 2, &["/nowhere/file", flag]);
         }
     }
     for flag in nats {
-        for command in [&["watch"][..], &["history", "web"]] {
+        for command in [&["watch"][..], &["history", "web"], &["gaps"], &["verify"], &["forget", "n1"]] {
             refuses(&run(&[command, &[*flag, "/nowhere/file"]].concat()), 2, &["/nowhere/file", flag]);
         }
     }
@@ -113,17 +129,28 @@ fn wrong_use_is_said_before_any_socket_opens() {
 #[test]
 fn a_question_that_nobody_answers_is_3() {
     let began = Instant::now();
-    for args in [&["ps"][..], &["nodes"], &["services"], &["inspect", "web"]] {
+    for args in [&["ps"][..], &["nodes"], &["services"], &["inspect", "web"], &["verify"]] {
         refuses(&run(&[args, &["--redis", NOBODY]].concat()), 3, &["Redis", NOBODY, "--redis"]);
     }
-    refuses(&run(&["watch", "--nats", NOBODY]), 3, &["NATS", NOBODY, "--nats"]);
+    for command in [&["watch"][..], &["gaps"], &["forget", "n1"]] {
+        refuses(&run(&[command, &["--nats", NOBODY]].concat()), 3, &["NATS", NOBODY, "--nats"]);
+    }
     refuses(&run(&["history", "web", "--nats", NOBODY, "--redis", NOBODY]), 3, &["NATS", NOBODY]);
+    refuses(&run(&["bench", "--nats", NOBODY, "--redis", NOBODY]), 3, &["NATS", NOBODY]);
     assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn nobody_there_is_not_ready() {
+    refuses(&run(&["healthcheck", "--admin", NOBODY]), 1, &[NOBODY, "--admin"]);
+    refuses(&run(&["healthcheck", "everything"]), 2, &["everything", "projector"]);
 }
 
 #[test]
 fn a_data_folder_that_cannot_be_written_is_2() {
     refuses(&run(&["up", "--data-dir", "/dev/null/data"]), 2, &["/dev/null/data", "--data-dir"]);
+    let servers = ["--nats", NOBODY, "--redis", NOBODY];
+    refuses(&run(&[&["bench", "--data-dir", "/dev/null/data"][..], &servers].concat()), 2, &["--data-dir"]);
 }
 
 #[test]

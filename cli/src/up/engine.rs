@@ -41,7 +41,7 @@ pub(crate) async fn look(told: Option<&EngineAddress>) -> Result<Seen, Failure> 
 }
 
 /// The error with all its causes: the library's own text often hides what happened.
-fn causes(error: &Error) -> String {
+pub(crate) fn causes(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
@@ -54,7 +54,8 @@ fn causes(error: &Error) -> String {
     crate::out::one_line(&text)
 }
 
-fn advice(why: &str) -> &'static str {
+/// What to do about an engine that cannot be asked.
+pub(crate) fn advice(why: &str) -> &'static str {
     if why.to_ascii_lowercase().contains("permission denied") {
         "run as root, or join the group that may use it (often `docker`)"
     } else {

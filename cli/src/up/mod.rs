@@ -2,13 +2,13 @@
 
 mod child;
 mod ending;
-mod engine;
+pub(crate) mod engine;
 mod orphans;
-mod ports;
+pub(crate) mod ports;
 mod roles;
 mod screen;
-mod servers;
-mod tools;
+pub(crate) mod servers;
+pub(crate) mod tools;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use view::store::{NodeView, read_node};
 
 use crate::data_dir::DataDir;
 use crate::picture::{self, Picture};
-use crate::role::{Ordering, Partitioning, Watching};
+use crate::role::{Doubting, Ordering, Partitioning, Watching};
 use crate::{ask, out};
 use ending::Ending;
 use roles::Roles;
@@ -32,7 +32,7 @@ use screen::Screen;
 use servers::Servers;
 
 /// Port of `/readyz` where none is given.
-const ADMIN_PORT: u16 = 9650;
+pub(crate) const ADMIN_PORT: u16 = 9650;
 /// How long it may take until all is ready; with the end of what was started it stays about ten seconds.
 const READY_TIME: Duration = Duration::from_secs(9);
 /// How often it is looked if all is ready.
@@ -71,6 +71,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     partitioning: Partitioning,
     #[command(flatten)]
+    doubting: Doubting,
+    #[command(flatten)]
     nats: NatsArgs,
     #[command(flatten)]
     redis: RedisArgs,
@@ -97,7 +99,7 @@ pub(crate) async fn run(args: Args) -> Result<(), Failure> {
     args.check().await?;
     let data = DataDir::take(&args.common.data_dir())?;
     let context = Context::default();
-    let grace = args.role.grace;
+    let grace = args.role.serve.grace;
     // When it is dropped, by a second signal or an overrun grace, its servers are killed with it.
     service::run_role(context.clone(), grace, Box::pin(everything(args, data, context))).await
 }
@@ -110,7 +112,7 @@ async fn everything(args: Args, data: DataDir, context: Context) -> Result<(), F
     let servers = Servers::prepare(&args, data).await?;
     servers.publish(|up| up.admin = admin.to_string());
     let up = Running { args: &args, servers: &servers, context: &context, engine: &seen.version, node, admin };
-    let ending = Ending::new(args.role.grace);
+    let ending = Ending::new(args.role.serve.grace);
     let work = async {
         let worked = up.work(listener, &ending).await;
         ending.end_servers();
@@ -240,7 +242,7 @@ fn late(why: &str) -> Failure {
 
 /// The address asked for must be free; the usual one need not.
 async fn bind_admin(args: &Args) -> Result<(TcpListener, SocketAddr), Failure> {
-    let asked = args.role.admin.unwrap_or_default();
+    let asked = args.role.serve.admin.unwrap_or_default();
     let listener = match admin::bind(asked.or_port(ADMIN_PORT)).await {
         Err(_) if asked.port.is_none() => admin::bind(asked.or_port(0)).await?,
         bound => bound?,

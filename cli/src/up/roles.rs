@@ -19,7 +19,7 @@ struct Role {
 }
 
 /// All roles, in the order in which they drain: whoever writes ends before whoever reads that.
-pub(crate) struct Roles([Role; 3]);
+pub(crate) struct Roles([Role; 4]);
 
 impl Roles {
     /// Starts them.
@@ -29,7 +29,10 @@ impl Roles {
         let watching = args.watching.config(nats(), &args.common, &args.role, data_dir);
         let ordering = args.ordering.config(nats(), &args.common, &args.role, args.partitioning);
         let projecting = role::projecting(nats(), servers.redis.clone(), &args.common, &args.role, args.partitioning);
+        let doubting = args.doubting.config(nats(), servers.redis.clone(), &args.common);
         Ok(Self([
+            // It asks all others.
+            spawn("reconciler", context, |context| reconciler::run(doubting, context)),
             spawn("producer", context, |context| producer::run(watching, context)),
             spawn("sequencer", context, |context| sequencer::run(ordering, context)),
             spawn("projector", context, |context| projector::run(projecting, context)),
@@ -38,8 +41,9 @@ impl Roles {
 
     /// Waits until one ends by itself, which none should.
     pub(crate) async fn ended(&mut self) -> Failure {
-        let [producer, sequencer, projector] = &mut self.0;
+        let [reconciler, producer, sequencer, projector] = &mut self.0;
         tokio::select! {
+            failure = reconciler.failed() => failure,
             failure = producer.failed() => failure,
             failure = sequencer.failed() => failure,
             failure = projector.failed() => failure,

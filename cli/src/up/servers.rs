@@ -23,8 +23,10 @@ const REDIS_PORT: u16 = 6379;
 /// How often it is looked if a server answers by now.
 const LOOK_TIME: Duration = Duration::from_millis(30);
 
-const NATS_CONF: &str = include_str!("../../../deploy/nats.conf");
-const REDIS_CONF: &str = include_str!("../../../deploy/redis.conf");
+/// Settings of nats-server.
+pub(crate) const NATS_CONF: &str = include_str!("../../../deploy/nats.conf");
+/// Settings of redis-server.
+pub(crate) const REDIS_CONF: &str = include_str!("../../../deploy/redis.conf");
 
 /// A server of its own, with the name or port that tells it from any other.
 struct Own {
@@ -210,7 +212,8 @@ fn write(data: &DataDir, name: &str, text: &str) -> Result<std::path::PathBuf, F
     Ok(path)
 }
 
-fn nats_arguments(conf: &Path, port: u16, folder: &Path, name: &str) -> Vec<OsString> {
+/// How nats-server is run: its settings, port, folder and name.
+pub(crate) fn nats_arguments(conf: &Path, port: u16, folder: &Path, name: &str) -> Vec<OsString> {
     let port = port.to_string();
     let flags: [&str; 6] = ["-a", "127.0.0.1", "-p", &port, "-n", name];
     let mut arguments: Vec<OsString> = vec!["-c".into(), conf.into(), "-sd".into(), folder.into()];
@@ -218,7 +221,8 @@ fn nats_arguments(conf: &Path, port: u16, folder: &Path, name: &str) -> Vec<OsSt
     arguments
 }
 
-fn redis_arguments(conf: &Path, port: u16, folder: &Path) -> Vec<OsString> {
+/// How redis-server is run: its settings, port and folder.
+pub(crate) fn redis_arguments(conf: &Path, port: u16, folder: &Path) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec![conf.into(), "--dir".into(), folder.into()];
     arguments.extend(["--port", &port.to_string(), "--bind", "127.0.0.1"].into_iter().map(OsString::from));
     arguments

@@ -23,7 +23,8 @@ pub(crate) fn what(record: &Record) -> String {
         Subject::Gap(gap) => format!("gap {}", gap_text(gap)),
         Subject::Correction(correction) => {
             let fields = correction.fields.join(" ");
-            format!("correction ({}) {} {fields}", correction.container_id.short(), correction.drift)
+            let of = correction.container_id.map_or_else(|| "node".to_owned(), |id| format!("({})", id.short()));
+            format!("correction {of} {} {fields}", correction.drift)
         }
     }
 }
