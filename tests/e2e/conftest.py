@@ -7,7 +7,7 @@ import pytest
 from harness import stack as stacks
 from harness.engine import Engine
 from harness.paths import BINARY
-from harness.stack import Stack
+from harness.stack import BRISK, Stack
 
 
 @pytest.fixture(scope="session")
@@ -37,14 +37,20 @@ def stack(tmp_path_factory, engine, binary):
     yield from _installation(tmp_path_factory, engine)
 
 
+@pytest.fixture(scope="module")
+def brisk_stack(tmp_path_factory, engine, binary):
+    """An installation of short times, shared by the tests of one file."""
+    yield from _installation(tmp_path_factory, engine, BRISK)
+
+
 @pytest.fixture
 def own_stack(tmp_path_factory, engine, binary):
     """An installation for one test that breaks it."""
     yield from _installation(tmp_path_factory, engine)
 
 
-def _installation(tmp_path_factory, engine):
-    stack = Stack(tmp_path_factory.mktemp("stack"), engine)
+def _installation(tmp_path_factory, engine, settings=None):
+    stack = Stack(tmp_path_factory.mktemp("stack"), engine, settings=settings)
     try:
         stack.start()
         yield stack

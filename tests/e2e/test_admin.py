@@ -6,6 +6,8 @@ import pytest
 
 from harness import http
 from harness.engine import STUBBORN
+from harness.ports import free_port
+from harness.program import deckwatch
 from harness.wait import eventually
 
 ROLES = ["producer", "sequencer", "projector"]
@@ -64,3 +66,35 @@ def test_no_label_names_a_container(stack, containers, role):
     stack.wait_settled()
     text = http.get(getattr(stack, role).port, "/metrics")[1]
     assert container.id[:12] not in text and container.name not in text
+
+
+# --- `healthcheck`: what a container's engine asks ---
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_healthcheck_of_one_that_is_ready(stack, role):
+    port = getattr(stack, role).port
+    for asked in (["--admin", f"127.0.0.1:{port}"], [role, "--admin", str(port)]):
+        result = deckwatch("healthcheck", *asked)
+        assert (result.code, result.out, result.err) == (0, "ready\n", ""), result
+    anywhere = {"DECKWATCH_ADMIN": f"0.0.0.0:{port}"}
+    assert deckwatch("healthcheck", role, env=anywhere).code == 0
+
+
+def test_healthcheck_of_one_that_is_not(stack):
+    """The reason is that of `/readyz`; nobody there is not ready either."""
+    port = free_port()
+    result = deckwatch("healthcheck", "projector", "--admin", str(port))
+    assert result.code == 1 and str(port) in result.err and len(result.err.splitlines()) == 1, result
+    stack.redis.kill()
+    try:
+
+        def says_why():
+            result = deckwatch("healthcheck", "projector", "--admin", str(stack.projector.port))
+            assert result.code == 1 and result.out == "" and "redis" in result.err.lower(), result
+            assert len(result.err.splitlines()) == 1, result
+
+        eventually(lambda: says_why() is None, 15, "not ready, with a reason")
+    finally:
+        stack.redis.start()
+    eventually(lambda: deckwatch("healthcheck", "--admin", str(stack.projector.port)).code == 0, 30, "ready again")

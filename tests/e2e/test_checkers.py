@@ -3,6 +3,7 @@
 import pytest
 
 from harness import state, truth
+from harness.events import Filter
 from harness.order import assert_ordered
 from harness.stream import Entry, assert_same_story
 from harness.stubs import container_pb2, record_pb2
@@ -145,3 +146,23 @@ def test_times_have_nine_decimals():
     assert truth.nine_decimals("2026-01-02T03:04:05Z") == "2026-01-02T03:04:05.000000000Z"
     assert truth.nine_decimals("2026-01-02T03:04:05.12Z") == "2026-01-02T03:04:05.120000000Z"
     assert truth.nine_decimals("0001-01-01T00:00:00Z") is None
+
+
+# --- an engine's events, filtered ---
+
+
+def chunk(text: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(text), text)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_events_are_swallowed_one_by_one_however_their_bytes_arrive(size):
+    head, end = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"0\r\n\r\n"
+    events = [b'{"Action":"%b"}\n' % action for action in (b"start", b"die", b"stop")]
+    other = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    # Two events in one chunk, and one in two.
+    told = head + chunk(events[0] + events[1]) + chunk(events[2][:5]) + chunk(events[2][5:]) + end + other
+    through = Filter(lambda event: event["Action"] != "die")
+    assert through.request(b"GET /v1.41/events?since=1 HTTP/1.1\r\n\r\n").startswith(b"GET")
+    passed = b"".join(through.answer(told[at : at + size]) for at in range(0, len(told), size))
+    assert passed == head + chunk(events[0]) + chunk(events[2]) + end + other

@@ -280,7 +280,9 @@ def test_shell_completions(binary, shell):
     assert result.code == 0 and result.err == "" and "projector" in result.out, result
 
 
-COMMANDS = "up producer sequencer projector ps nodes services inspect watch history".split()
+COMMANDS = (
+    "up producer sequencer projector reconciler ps nodes services inspect watch history gaps verify forget doctor healthcheck"
+).split()
 
 
 @pytest.mark.parametrize("command", COMMANDS)

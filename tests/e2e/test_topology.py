@@ -1,7 +1,6 @@
 """More than one of each: partitions, instances that take over, an engine out of reach, observations that got lost."""
 
 import time
-from collections import Counter, defaultdict
 
 import pytest
 
@@ -9,12 +8,13 @@ from harness import bus, stream
 from harness.churn import Churn
 from harness.engine import OBEDIENT, STUBBORN
 from harness.listener import Listener, assert_every_event_is_told
+from harness.nodes import assert_each_equals
 from harness.order import assert_ordered
 from harness.proxy import Proxy
 from harness.sampler import Sampler
 from harness.stack import Stack
-from harness.state import FIELDS, FROM_ENGINE, OF_THE_LOOK, differences
-from harness.store import Store, assert_equals_record, expected_sets, expected_totals
+from harness.state import FIELDS, OF_THE_LOOK, differences
+from harness.store import Store, assert_equals_record
 from harness.stream import Entry, Recorder
 from harness.stubs import node_pb2, observation_pb2, record_pb2
 from harness.wait import eventually, promised
@@ -55,26 +55,8 @@ class TwoNodes:
         return stream.read(self.stack.nats.url, f"DECKWATCH_STATE_{number}")
 
     def right(self) -> bool:
-        """Each node equals the engine, its indexes are whole, and what both share counts both."""
-        client = self.stack.store.client
-        sets, totals = defaultdict(set), defaultdict(Counter)
-        for number, store in enumerate(self.stores):
-            assert client.exists(f"deckwatch:partition:{number}"), f"partition {number} is not current"
-            truth, stored = self.stack.engine.states(store.node), store.states()
-            assert stored.keys() == truth.keys(), f"{store.node}: {stored.keys() ^ truth.keys()}"
-            for container_id, state in stored.items():
-                found = differences(state, truth[container_id], FROM_ENGINE)
-                assert not found, f"{store.node}, {container_id[:12]}: {found} (Redis, engine)"
-            for key, members in expected_sets(store, stored).items():
-                sets[key] |= members
-            for service, counts in expected_totals(stored).items():
-                totals[service] += Counter(counts)
-        for key, members in sets.items():
-            assert client.smembers(key) == members, f"{key}: {client.smembers(key)} is not {members}"
-        for service, counts in totals.items():
-            fields = client.hgetall(f"deckwatch:service:{service}")
-            found = {name: int(fields.get(name, -1)) for name in counts}
-            assert found == counts, f"{service}: {found} is not {counts}"
+        truths = [(store, self.stack.engine.states(store.node)) for store in self.stores]
+        assert_each_equals(truths, partitions=2)
         return True
 
     def wait_right(self) -> list[list[Entry]]:

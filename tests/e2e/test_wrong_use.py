@@ -126,12 +126,12 @@ def test_data_dir_that_cannot_be_written(tmp_path, run, command):
 # --- a question that cannot be answered: exit code 3 ---
 
 
-@pytest.mark.parametrize("command", [["ps"], ["nodes"], ["services"], ["inspect", "x"], ["ps", "-o", "json"]])
+@pytest.mark.parametrize("command", [["ps"], ["nodes"], ["services"], ["inspect", "x"], ["ps", "-o", "json"], ["verify"]])
 def test_no_redis_to_ask(run, nowhere, command):
     assert_says(run(*command, "--redis", f"redis://{nowhere}"), 3, "redis", nowhere)
 
 
-@pytest.mark.parametrize("command", [["watch"], ["history", "x"]])
+@pytest.mark.parametrize("command", [["watch"], ["history", "x"], ["gaps"], ["forget", "n1"]])
 def test_no_nats_to_ask(run, nowhere, command):
     assert_says(run(*command, "--nats", f"nats://{nowhere}"), 3, "nats", nowhere)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import nats
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 from harness.connection import connection
 
@@ -28,6 +29,18 @@ def request(url: str, subject: str, payload: bytes = b"", timeout: float = 10) -
     if "Nats-Service-Error-Code" in headers:
         raise ServiceError(headers["Nats-Service-Error-Code"], headers.get("Nats-Service-Error", ""))
     return answer.data
+
+
+def request_each(url: str, subject: str, payloads: list[bytes], timeout: float = 10) -> None:
+    """One request after another, over one connection."""
+
+    async def ask() -> None:
+        async with connection(url) as client:
+            for payload in payloads:
+                answer = await client.request(subject, payload, timeout=timeout)
+                assert "Nats-Service-Error-Code" not in (answer.headers or {}), answer.headers
+
+    asyncio.run(ask())
 
 
 def gather(url: str, subject: str, seconds: float = 1.0) -> list[dict]:
@@ -89,6 +102,16 @@ def stream_size(url: str, stream: str) -> int:
     return asyncio.run(ask())
 
 
+def stream_end(url: str, stream: str) -> int:
+    """The last sequence that the stream has given."""
+
+    async def ask() -> int:
+        async with connection(url) as client:
+            return (await client.jetstream().stream_info(stream)).state.last_seq
+
+    return asyncio.run(ask())
+
+
 def last_value(url: str, bucket: str, key: str) -> bytes:
     """The value of a key of a bucket now."""
 
@@ -115,3 +138,37 @@ def trim(url: str, stream: str, below: int) -> None:
             await client.jetstream().purge_stream(stream, seq=below)
 
     asyncio.run(purge())
+
+
+def delete_stream(url: str, stream: str) -> None:
+    async def delete() -> None:
+        async with connection(url) as client:
+            assert await client.jetstream().delete_stream(stream)
+
+    asyncio.run(delete())
+
+
+def make_anew(url: str, stream: str) -> None:
+    """The stream is deleted, and one of the same configuration made at once: empty, as it first was."""
+
+    async def remake() -> None:
+        async with connection(url) as client:
+
+            async def ask(what: str, payload: bytes = b"") -> dict:
+                answer = json.loads((await client.request(f"$JS.API.STREAM.{what}.{stream}", payload, timeout=5)).data)
+                assert "error" not in answer, answer
+                return answer
+
+            config = (await ask("INFO"))["config"]
+            await ask("DELETE")
+            await ask("CREATE", json.dumps(config).encode())
+
+    asyncio.run(remake())
+
+
+def stream_exists(url: str, stream: str) -> bool:
+    try:
+        stream_size(url, stream)
+    except NotFoundError:
+        return False
+    return True

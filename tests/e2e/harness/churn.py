@@ -19,9 +19,10 @@ COMMANDS = [STUBBORN, STUBBORN, OBEDIENT, ["true"], ["sh", "-c", "exit 3"], ["no
 class Churn:
     """Use as a context: it begins on entry, and on exit every thread has ended. What is left stays on the engine."""
 
-    def __init__(self, engine: Engine, seed: int | None = None, threads: int = THREADS):
+    def __init__(self, engine: Engine, seed: int | None = None, threads: int = THREADS, pause: float = 0):
+        """`pause` is how long each thread rests after each step."""
         self.seed = random.randrange(2**32) if seed is None else seed
-        self._engine = engine
+        self._engine, self._pause = engine, pause
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
         self._failures: list[BaseException] = []
@@ -61,6 +62,7 @@ class Churn:
                     self._change(container, dice, f"{number}-{made}", mine)
                 with self._lock:
                     self.done += 1
+                self._stop.wait(self._pause)
         except BaseException as error:  # a thread's failure is the test's
             self._failures.append(error)
         finally:

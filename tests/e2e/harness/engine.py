@@ -25,26 +25,33 @@ STUBBORN = ["sleep", "1000"]
 OBEDIENT = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"]
 
 
+def answers(address: str) -> bool:
+    try:
+        client = docker.DockerClient(base_url=address, timeout=5)
+    except (DockerException, OSError):
+        return False
+    try:
+        return client.ping()
+    except (DockerException, OSError):
+        return False
+    finally:
+        client.close()
+
+
 class Engine:
-    def __init__(self, run: str):
+    def __init__(self, run: str, address: str | None = None):
+        """`address` is that of an engine which somebody else runs."""
         self.run_id = run
         self._own: Process | None = None
         self._folder: Path | None = None
-        self.address = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-        if not self._answers():
+        self.address = address or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        if not address and not answers(self.address):
             self._start_own()
         self.client = docker.DockerClient(base_url=self.address, timeout=60)
         self.name = self.client.info()["Name"]
         self._import_image()
 
     # --- the daemon ---
-
-    def _answers(self) -> bool:
-        try:
-            docker.DockerClient(base_url=self.address, timeout=5).ping()
-            return True
-        except (DockerException, OSError):
-            return False
 
     def _start_own(self) -> None:
         if os.geteuid() != 0 or not shutil.which("dockerd"):
@@ -59,7 +66,7 @@ class Engine:
         argv += ["--iptables=false", "--ip-masq=false"]
         self._own = Process("dockerd", argv, folder, environment()).start()
         try:
-            eventually(self._answers, 60, "an engine of the tests' own is up")
+            eventually(lambda: answers(self.address), 60, "an engine of the tests' own is up")
         except AssertionError as error:
             said = self._own.tail()
             self._own.stop(60)

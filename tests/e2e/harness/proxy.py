@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -9,8 +10,7 @@ class Proxy:
     """Use as a context: it is open on entry and closed on exit."""
 
     def __init__(self, path: Path, target: str):
-        assert target.startswith("unix://"), f"the proxy stands before a unix socket, not before {target}"
-        self._path, self._target = path, target.removeprefix("unix://")
+        self._path, self._target = path, target
         self.address = f"unix://{path}"
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
@@ -22,6 +22,10 @@ class Proxy:
 
     def __exit__(self, *_) -> None:
         self.close()
+
+    def filter(self) -> "Unchanged":
+        """What a connection's bytes go through."""
+        return Unchanged()
 
     def open(self) -> None:
         assert self._listener is None, "it is open already"
@@ -48,9 +52,8 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
-            engine = socket.socket(socket.AF_UNIX)
             try:
-                engine.connect(self._target)
+                engine = _connect(self._target)
             except OSError:
                 client.close()
                 continue
@@ -63,9 +66,10 @@ class Proxy:
             threading.Thread(target=self._serve, args=(client, engine), daemon=True).start()
 
     def _serve(self, client: socket.socket, engine: socket.socket) -> None:
-        there = threading.Thread(target=_pump, args=(client, engine), daemon=True)
+        through = self.filter()
+        there = threading.Thread(target=_pump, args=(client, engine, through.request), daemon=True)
         there.start()
-        _pump(engine, client)
+        _pump(engine, client, through.answer)
         # The engine has nothing more to say.
         _end(client)
         there.join()
@@ -75,10 +79,30 @@ class Proxy:
         engine.close()
 
 
-def _pump(source: socket.socket, target: socket.socket) -> None:
+class Unchanged:
+    """Lets everything through."""
+
+    def request(self, data: bytes) -> bytes:
+        return data
+
+    def answer(self, data: bytes) -> bytes:
+        return data
+
+
+def _connect(target: str) -> socket.socket:
+    scheme, _, where = target.partition("://")
+    if scheme == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(where)
+        return connection
+    host, _, port = where.partition(":")
+    return socket.create_connection((host, int(port)))
+
+
+def _pump(source: socket.socket, target: socket.socket, through: Callable[[bytes], bytes]) -> None:
     try:
         while data := source.recv(65536):
-            target.sendall(data)
+            target.sendall(through(data))
         target.shutdown(socket.SHUT_WR)
     except OSError:
         pass  # One of the two is gone.

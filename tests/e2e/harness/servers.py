@@ -1,6 +1,7 @@
 """nats-server and redis-server with their data on disk, restartable on the same port and data."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import redis
@@ -16,9 +17,10 @@ class NatsServer:
     def __init__(self, folder: Path):
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
+        self._store = folder / "nats"
         config = folder / "nats.conf"
         config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{folder / "nats"}", sync_interval: always }}\n'
+            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self._store}", sync_interval: always }}\n'
         )
         self.process = Process("nats-server", [tool("nats-server"), "-c", config], folder)
 
@@ -28,6 +30,11 @@ class NatsServer:
 
     def kill(self) -> None:
         self.process.kill()
+
+    def wipe(self) -> None:
+        """Its data is gone. It must not run."""
+        assert not self.process.running
+        shutil.rmtree(self._store)
 
     async def _has_jetstream(self) -> bool:
         try:
@@ -42,9 +49,9 @@ class RedisServer:
     def __init__(self, folder: Path):
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
-        data = folder / "redis"
-        data.mkdir()
-        argv = [tool("redis-server"), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", data]
+        self._data = folder / "redis"
+        self._data.mkdir()
+        argv = [tool("redis-server"), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._data]
         argv += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
         self.process = Process("redis-server", argv, folder)
 
@@ -64,3 +71,14 @@ class RedisServer:
 
     def kill(self) -> None:
         self.process.kill()
+
+    def save(self, folder: Path) -> None:
+        """Copies its data as they are. It must not run."""
+        assert not self.process.running
+        shutil.copytree(self._data, folder)
+
+    def restore(self, folder: Path) -> None:
+        """Its data are those that were saved. It must not run."""
+        assert not self.process.running
+        shutil.rmtree(self._data)
+        shutil.copytree(folder, self._data)

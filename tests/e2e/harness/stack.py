@@ -2,29 +2,33 @@
 
 from pathlib import Path
 
-from harness import http, stream
+from harness import http
 from harness.engine import Engine
-from harness.order import Story, assert_ordered
 from harness.paths import BINARY, environment
+from harness.picture import Picture
 from harness.ports import free_port
 from harness.process import Process
 from harness.program import Result, deckwatch
 from harness.servers import NatsServer, RedisServer
-from harness.store import Store, assert_equals_engine, assert_equals_record
-from harness.stream import Entry
+from harness.store import Store
 from harness.wait import eventually
 
 # Installations that live now, for the report of a failed test.
 alive: list["Stack"] = []
 
+# Settings of an installation whose times are a fifth of the usual ones, where a test waits for them.
+BRISK = {"DECKWATCH_HEARTBEAT": "1s", "DECKWATCH_LOST_AFTER": "4s"}
+
 
 class Role:
     """`deckwatch <role>`, restartable on the same ports and data."""
 
-    def __init__(self, role: str, folder: Path, *flags: str, name: str | None = None):
+    def __init__(
+        self, role: str, folder: Path, *flags: str, name: str | None = None, settings: dict[str, str] | None = None
+    ):
         self.port = free_port()
         argv = [str(BINARY), role, "--admin", f"127.0.0.1:{self.port}", *flags]
-        self.process = Process(name or role, argv, folder, environment())
+        self.process = Process(name or role, argv, folder, environment(**(settings or {})))
         self._killed = True
 
     def start(self) -> None:
@@ -56,27 +60,50 @@ class Role:
         eventually(lambda: self.ready, within, f"{self.process.name} is ready")
 
 
-class Stack:
-    def __init__(self, folder: Path, engine: Engine, node: str = "n1", watched: str | None = None):
-        """`watched` is the address at which the producer asks the engine, where that is not the engine's own."""
-        self.folder, self.engine, self.node = folder, engine, node
+class Stack(Picture):
+    def __init__(
+        self,
+        folder: Path,
+        engine: Engine,
+        node: str = "n1",
+        watched: str | None = None,
+        settings: dict[str, str] | None = None,
+    ):
+        """`watched` is the address at which the producer asks the engine, where that is not the engine's own.
+
+        `settings` are variables of all roles' environment.
+        """
+        self.folder = folder
+        self.settings = settings or {}
         self.nats, self.redis = NatsServer(folder), RedisServer(folder)
+        super().__init__(engine, node, self.nats.url, Store(self.redis.client(), node))
         self.sequencer = self.make_sequencer("sequencer")
         self.projector = self.make_projector("projector")
         self.producer = self.make_producer("producer", watched=watched)
         self.roles = [self.sequencer, self.projector, self.producer]
-        self.store = Store(self.redis.client(), node)
 
     def make_sequencer(self, name: str, *flags: str) -> Role:
-        return Role("sequencer", self.folder, "--nats", self.nats.url, *flags, name=name)
+        return Role("sequencer", self.folder, "--nats", self.nats.url, *flags, name=name, settings=self.settings)
 
     def make_projector(self, name: str, *flags: str) -> Role:
         addresses = ["--nats", self.nats.url, "--redis", self.redis.url]
-        return Role("projector", self.folder, *addresses, *flags, name=name)
+        return Role("projector", self.folder, *addresses, *flags, name=name, settings=self.settings)
 
-    def make_producer(self, name: str, node: str | None = None, watched: str | None = None) -> Role:
-        flags = ["--nats", self.nats.url, "--engine", watched or self.engine.address, "--node", node or self.node]
-        return Role("producer", self.folder, *flags, "--data-dir", str(self.folder / name), name=name)
+    def make_reconciler(self, name: str, *flags: str) -> Role:
+        addresses = ["--nats", self.nats.url, "--redis", self.redis.url]
+        return Role("reconciler", self.folder, *addresses, *flags, name=name, settings=self.settings)
+
+    def role(self, name: str) -> Role:
+        return next(role for role in self.roles if role.process.name == name)
+
+    def make_producer(
+        self, name: str, node: str | None = None, watched: str | None = None, through: str | None = None
+    ) -> Role:
+        """`through` is the address at which it reaches NATS, where that is not the server's own."""
+        flags = ["--nats", through or self.nats.url, "--engine", watched or self.engine.address]
+        flags += ["--node", node or self.node]
+        flags += ["--data-dir", str(self.folder / name)]
+        return Role("producer", self.folder, *flags, name=name, settings=self.settings)
 
     def start(self) -> "Stack":
         self.launch()
@@ -106,33 +133,6 @@ class Stack:
             server.process.stop()
         self.store.client.close()
         assert not complaints, complaints
-
-    # --- what the picture is ---
-
-    def equal(self) -> bool:
-        assert_equals_engine(self.store, self.engine.states(self.node))
-        return True
-
-    def wait_equal(self, within: float = 20, since: float | None = None) -> None:
-        eventually(self.equal, within, "Redis equals the engine", since, every=0.2)
-
-    def entries(self, first: int = 1, subject: str = "") -> list[Entry]:
-        return stream.read(self.nats.url, first=first, subject=subject)
-
-    def of_container(self, container) -> list[Entry]:
-        return self.entries(subject=f"deckwatch.state.0.{self.node}.{container.id}")
-
-    def wait_settled(self, within: float = 20) -> tuple[list[Entry], Story]:
-        """Redis, the engine and the subjects agree, and the order holds: returns the records and their story."""
-        self.wait_equal(within)
-
-        def agreed() -> list[Entry]:
-            entries = self.entries()
-            assert_equals_record(self.store, entries)
-            return entries
-
-        entries = eventually(agreed, within, "Redis equals the subjects", every=0.2)
-        return entries, assert_ordered(entries, self.node)
 
     # --- what a user asks ---
 

@@ -18,20 +18,34 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
+def children(pid: int) -> dict[int, str]:
+    """The same, of its own children alone."""
+    found = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (stat := _stat(int(folder.name))) and int(stat[1]) == pid:
+            found[int(folder.name)] = stat[19]
+    return found
+
+
 def still_there(processes: dict[int, str]) -> list[int]:
     return [pid for pid, started in processes.items() if (stat := _stat(pid)) and stat[19] == started]
 
 
 def naming(text: str) -> list[str]:
     """Command lines of all processes that name a text."""
-    lines = []
+    return list(pids_naming(text).values())
+
+
+def pids_naming(text: str) -> dict[int, str]:
+    """The same, by process id."""
+    lines = {}
     for folder in Path("/proc").iterdir():
         try:
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
         if text in line:
-            lines.append(line)
+            lines[int(folder.name)] = line
     return lines
 
 

@@ -1,0 +1,98 @@
+"""`doctor` names what is wrong with the surroundings, and says what to do about it."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.liar import Liar
+from harness.paths import BINARY, environment, tool
+from harness.ports import free_port, listening
+from harness.process import Process
+from harness.program import Result
+from harness.wait import eventually
+
+NOBODY = 65534
+
+
+def checks(result: Result) -> dict[str, dict]:
+    return {item["check"]: item for item in result.json["items"]}
+
+
+def ask(stack, *flags: str) -> Result:
+    return stack.ask("doctor", "--engine", stack.engine.address, *flags, "-o", "json")
+
+
+def assert_failed(result: Result, check: str, *words: str) -> None:
+    found = checks(result)
+    assert result.code == 1, result
+    assert {name for name, item in found.items() if item["result"] == "failed"} == {check}, result
+    assert found[check]["advice"], "it says what to do"
+    said = found[check]["detail"] + found[check]["advice"]
+    assert all(word in said for word in words), found[check]
+    assert check in result.err and len(result.err.splitlines()) == 1, result
+
+
+def test_all_is_well(stack):
+    result = ask(stack)
+    assert result.code == 0 and result.err == "", result
+    assert {item["result"] for item in checks(result).values()} == {"ok"}, result
+    table = stack.ask("doctor", "--engine", stack.engine.address)
+    assert table.code == 0 and table.out.splitlines()[0].split()[:2] == ["CHECK", "RESULT"], table
+
+
+def test_nats_away(stack):
+    assert_failed(ask(stack, "--nats", f"nats://127.0.0.1:{free_port()}"), "nats", "cannot reach", "--nats")
+
+
+def test_jetstream_off(stack, tmp_path):
+    port = free_port()
+    server = Process("nats-server", [tool("nats-server"), "-a", "127.0.0.1", "-p", str(port)], tmp_path).start()
+    try:
+        eventually(lambda: listening(port), 20, "nats-server is up")
+        assert_failed(ask(stack, "--nats", f"nats://127.0.0.1:{port}"), "jetstream", "-js")
+    finally:
+        server.stop()
+
+
+def test_redis_away(stack):
+    assert_failed(ask(stack, "--redis", f"redis://127.0.0.1:{free_port()}"), "redis", "cannot reach", "--redis")
+
+
+def test_redis_read_only(own_stack):
+    client = own_stack.redis.client()
+    client.replicaof("127.0.0.1", free_port())
+    assert_failed(ask(own_stack), "redis writes", "primary")
+    client.replicaof("NO", "ONE")
+
+
+def test_an_engine_without_permission(stack):
+    # Where anybody may read and run it.
+    folder = Path(tempfile.mkdtemp(prefix="deckwatch-doctor-"))
+    try:
+        folder.chmod(0o755)
+        binary = Path(shutil.copy(BINARY, folder))
+        argv = [binary, "doctor", "--nats", stack.nats.url, "--redis", stack.redis.url, "-o", "json"]
+        argv += ["--engine", stack.engine.address]
+        run = subprocess.run(argv, capture_output=True, text=True, timeout=30, user=NOBODY, group=NOBODY, env=environment())
+    finally:
+        shutil.rmtree(folder)
+    engine = next(item for item in json.loads(run.stdout)["items"] if item["check"] == "engine")
+    assert run.returncode == 1 and engine["result"] == "failed", run
+    assert "denied" in engine["detail"] and engine["advice"], engine
+
+
+@pytest.mark.parametrize(
+    ("lie", "text", "check", "word"),
+    [
+        (rb'"SystemTime":"(\d{4})-', b"2099", "clock of engine", "chrony"),
+        (rb'"ApiVersion":"(1\.\d\d)"', b"1.24", "engine API", "too old"),
+    ],
+    ids=["clock", "version"],
+)
+def test_an_engine_of_another_time(stack, tmp_path, lie, text, check, word):
+    with Liar(tmp_path / "engine.sock", stack.engine.address, {lie: text}) as liar:
+        assert_failed(stack.ask("doctor", "--engine", liar.address, "-o", "json"), check, word)

@@ -1,0 +1,100 @@
+"""Redis loses what it held, or holds what was true long ago, under a live projector: right again, and no step back."""
+
+import time
+
+import pytest
+import redis
+
+from harness.churn import Churn
+from harness.engine import OBEDIENT, STUBBORN
+from harness.sampler import Sampler
+from harness.stack import Stack
+from harness.store import Store
+from harness.wait import eventually, promised
+
+SERVICE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
+# Two intervals of 5 s.
+RIGHT_AGAIN = 10
+
+
+def flush(client: redis.Redis) -> None:
+    client.flushall()
+
+
+def flush_functions_too(client: redis.Redis) -> None:
+    client.flushall()
+    client.function_flush()
+
+
+def wait_right(stack: Stack, since: float) -> None:
+    """As promised, and as is shown; the record tells of no loss, for nothing of it was lost."""
+    promised(stack.equal, RIGHT_AGAIN, "Redis equals the engine", since)
+    _, story = stack.wait_settled()
+    assert story.epochs == [1] and not story.stamp_gaps
+    listed = stack.ask("ps", "-o", "json")
+    assert listed.code == 0 and listed.err == "" and listed.json["revision"], listed
+
+
+@pytest.mark.parametrize("lose", [flush, flush_functions_too])
+def test_flushed(stack, containers, lose):
+    containers.run(STUBBORN, labels=SERVICE)
+    containers.run(["sh", "-c", "exit 3"], labels=SERVICE).wait()
+    stack.wait_settled()
+    lose(stack.store.client)
+    wait_right(stack, time.monotonic())
+
+
+def test_flushed_again_and_again_under_load(stack, containers):
+    with Sampler(Store(stack.redis.client(), stack.node)) as sampler:
+        with Churn(containers, threads=3) as churn:
+            for _ in range(3):
+                churn.keep_on(3)
+                stack.store.client.flushall()
+            flushed = time.monotonic()
+        wait_right(stack, flushed)
+    assert not sampler.steps_back and sampler.samples, sampler.steps_back
+
+
+def test_restored_from_an_old_copy(stack, containers, tmp_path):
+    ended, gone = containers.run(OBEDIENT, labels=SERVICE), containers.run(STUBBORN, labels=SERVICE)
+    stack.wait_settled()
+    # Asked to stop, so that its file is whole.
+    stack.redis.process.stop()
+    stack.redis.save(tmp_path / "old")
+    stack.redis.start()
+
+    ended.stop(timeout=20)
+    gone.remove(force=True)
+    new = containers.run(STUBBORN, labels=SERVICE)
+    stack.wait_settled()
+    stack.redis.kill()
+    stack.redis.restore(tmp_path / "old")
+    stack.redis.start()
+    restored = time.monotonic()
+    wait_right(stack, restored)
+    statuses = {container_id: state["status"] for container_id, state in stack.store.states().items()}
+    assert (statuses[ended.id], statuses[new.id]) == ("exited", "running") and gone.id not in statuses
+
+
+def test_flushed_while_a_node_is_lost(brisk_stack, containers):
+    """Its record tells what was; nobody can tell what is."""
+    stack = brisk_stack
+    running = containers.run(STUBBORN, labels=SERVICE)
+    ended = containers.run(["sh", "-c", "exit 3"])
+    ended.wait()
+    stack.wait_settled()
+    stack.producer.kill()
+    eventually(lambda: stack.store.node_fields()["status"] == "lost", 20, "the node is lost")
+    stack.store.client.flushall()
+
+    def unknown() -> bool:
+        assert stack.store.current() and stack.store.node_fields().get("status") == "lost", stack.store.node_fields()
+        found = {each: (state["status"], state.get("last_status")) for each, state in stack.store.states().items()}
+        assert found.get(running.id) == ("unknown", "running") and found.get(ended.id) == ("unknown", "exited"), found
+        return True
+
+    promised(unknown, RIGHT_AGAIN, "its containers are unknown")
+    stack.producer.start()
+    stack.producer.wait_ready()
+    stack.wait_settled(30)
+    assert stack.store.state(running.id)["status"] == "running"
