@@ -27,9 +27,11 @@ def assert_adds_up(report: dict, nodes: int, containers: int) -> None:
     assert 0 < latency["p50_seconds"] <= latency["p99_seconds"] <= latency["p999_seconds"] <= latency["max_seconds"] < 60
     assert 0 < latency["resolution_seconds"] <= latency["max_seconds"]
     for part in report["parts"]:
-        assert part["cpu_seconds_per_million_events"] > 0, part
+        # The clock of processes ticks a hundred times a second: so little a load can cost a role less than a tick.
+        assert part["cpu_seconds_per_million_events"] >= 0, part
         assert 0 <= part["cores_at_rest"] < os.cpu_count(), part
         assert 1 << 20 < part["memory_bytes"] < 8 << 30, part
+    assert sum(part["cpu_seconds_per_million_events"] for part in report["parts"]) > 0
     ceiling, ratio = report["ceiling"], report["ratio"]
     assert ceiling["record_bytes"] > 100
     for alone, through in {
