@@ -24,12 +24,25 @@ LOST_AFTER = 4
 AWAY = 10
 # What is missing is waited for longer than what is silent.
 SETTINGS = BRISK | {"DECKWATCH_LOST_AFTER": f"{LOST_AFTER}s", "DECKWATCH_GAP_WAIT": "6s"}
+# With the usual settings, as it is promised.
+USUAL_LOST_AFTER = 15
+USUAL_AWAY = 30
+USUALLY_NOT_CURRENT_WITHIN = 20
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory, engine, binary):
+    yield from two_nodes(tmp_path_factory, engine, SETTINGS)
+
+
+@pytest.fixture
+def usual_two(tmp_path_factory, engine, binary):
+    yield from two_nodes(tmp_path_factory, engine, {})
+
+
+def two_nodes(tmp_path_factory, engine, settings):
     """Two nodes on one engine: the producer of one of them is to die."""
-    stack = Stack(tmp_path_factory.mktemp("backlog"), engine, LIVES, settings=SETTINGS)
+    stack = Stack(tmp_path_factory.mktemp("backlog"), engine, LIVES, settings=settings)
     stack.dying = stack.make_producer("producer-dying", node=DIES)
     stack.roles.append(stack.dying)
     try:
@@ -119,12 +132,7 @@ def test_a_producer_dies_with_much_that_nobody_has_read(two, containers, away, d
     woke = time.time()
     print(f"{len(said)} messages waited")
 
-    def is_lost() -> list[Entry]:
-        entries, _ = told(stack, DIES)
-        assert kinds(entries)[-1] == "node_change.lost", kinds(entries[-3:])
-        return entries
-
-    entries = eventually(is_lost, 40, "the dead one is lost")
+    entries = eventually(lambda: told_lost(stack, DIES), 40, "the dead one is lost")
     after = entries[len(before) :]
     lost = after.pop()
     assert lost.record.recorded_at.ToNanoseconds() / 1e9 > woke + LOST_AFTER, "what was not heard while away counted"
@@ -142,14 +150,23 @@ def test_a_producer_dies_with_much_that_nobody_has_read(two, containers, away, d
     state = store.state(new.id)
     assert (state["status"], state["last_status"]) == ("unknown", "running") and store.state(gone.id) is None
 
-    # The other one never was.
-    wait_right(stack, LIVES)
-    entries, story = told(stack, LIVES)
-    assert story.epochs == [1] and not story.stamp_gaps
-    assert not {"node_change.lost", "node_change.back"} & set(kinds(entries))
+    assert_never_lost(stack, LIVES)
 
     stack.dying.start()
     wait_right(stack, DIES)
+
+
+def told_lost(stack: Stack, node: str) -> list[Entry]:
+    entries, _ = told(stack, node)
+    assert kinds(entries)[-1] == "node_change.lost", kinds(entries[-3:])
+    return entries
+
+
+def assert_never_lost(stack: Stack, node: str) -> None:
+    wait_right(stack, node)
+    entries, story = told(stack, node)
+    assert story.epochs == [1] and not story.stamp_gaps
+    assert not {"node_change.lost", "node_change.back"} & set(kinds(entries))
 
 
 def test_one_that_was_frozen_finds_another_at_work(two, containers):
@@ -181,6 +198,31 @@ def test_one_that_was_frozen_finds_another_at_work(two, containers):
     assert len(turns) == len(set(turns)) <= 2, f"they took turns: {turns}"
     for node in (LIVES, DIES):
         told(stack, node)
+
+
+def test_one_that_was_frozen_with_the_usual_settings(usual_two, containers):
+    """Awake again it tells of nobody's loss but of that of the one who died meanwhile, after its usual time."""
+    stack = usual_two
+    stays = containers.run(STUBBORN)
+    wait_right(stack, LIVES, DIES)
+    since = time.monotonic()
+    back = stand_still(stack.sequencer)
+    try:
+        stack.dying.kill()
+        meanwhile = containers.run(STUBBORN)
+        within = USUALLY_NOT_CURRENT_WITHIN + 2
+        eventually(lambda: not stack.ask("ps", "-o", "json").json["revision"], within, "ps is not current", since)
+        time.sleep(max(USUAL_AWAY - (time.monotonic() - since), 0))
+    finally:
+        back()
+    woke = time.time()
+    entries = eventually(lambda: told_lost(stack, DIES), 40, "the dead one is lost")
+    assert kinds(entries).count("node_change.lost") == 1 and "node_change.back" not in kinds(entries)
+    lost_at = entries[-1].record.recorded_at.ToNanoseconds() / 1e9
+    assert lost_at > woke + USUAL_LOST_AFTER, "what was not heard while it was frozen counted"
+    assert_never_lost(stack, LIVES)
+    listed = stack.ask("ps", "-o", "json", "--node", LIVES).json
+    assert listed["revision"] and {stays.id, meanwhile.id} <= {item["id"] for item in listed["items"]}
 
 
 def holder(stack: Stack) -> int:

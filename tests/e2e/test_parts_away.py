@@ -2,19 +2,24 @@
 
 import signal
 import time
+from contextlib import ExitStack
 
 import pytest
 
 from harness.engine import STUBBORN
+from harness.stack import Stack
 from harness.wait import eventually
 
-# Of the installation's heartbeat of one second. At the usual heartbeat of 5 s it is 20 s.
+PARTS = ["sequencer", "projector", "nats"]
+# Of an installation's heartbeat of one second.
 NOT_CURRENT_WITHIN = 4
+# With the usual settings, as it is promised.
+USUALLY_WITHIN = 20
 # For a command to begin and end on a loaded machine.
 COMMAND = 2
 
 
-@pytest.fixture(params=["sequencer", "projector", "nats"])
+@pytest.fixture(params=PARTS)
 def part(request, brisk_stack):
     """One part of the installation: a role or a server."""
     return getattr(brisk_stack, request.param)
@@ -49,6 +54,43 @@ def test_ps_says_so(brisk_stack, containers, part, away):
     eventually(lambda: is_current(stack), 20, "ps is current again")
     stack.wait_settled()
     assert {stays.id, meanwhile.id} <= shown(stack)
+
+
+@pytest.fixture
+def usual(tmp_path_factory, engine, binary):
+    """Installations with the usual settings, each by the part that is to be away from it."""
+    with ExitStack() as stay:
+        stacks = {name: Stack(tmp_path_factory.mktemp(name), engine) for name in PARTS}
+        for stack in stacks.values():
+            stay.callback(stack.stop)
+            stack.launch()
+        yield stacks
+
+
+def test_ps_says_so_with_the_usual_settings(usual, containers):
+    """All parts at the same time, each of another installation."""
+    stays = containers.run(STUBBORN)
+    for stack in usual.values():
+        eventually(lambda stack=stack: is_current(stack), 30, "ps is current")
+        stack.wait_equal()
+
+    since = {}
+    try:
+        for name, stack in usual.items():
+            since[name] = time.monotonic()
+            getattr(stack, name).process.stop()
+        for name, stack in usual.items():
+            within, what = USUALLY_WITHIN + COMMAND, f"ps is not current without its {name}"
+            eventually(lambda stack=stack: is_not_current(stack), within, what, since[name])
+        meanwhile = containers.run(STUBBORN)
+        assert all(stays.id in shown(stack) for stack in usual.values()), "the last picture is still shown"
+    finally:
+        for name in since:
+            getattr(usual[name], name).start()
+    for stack in usual.values():
+        eventually(lambda stack=stack: is_current(stack), 20, "ps is current again")
+        stack.wait_settled()
+        assert {stays.id, meanwhile.id} <= shown(stack)
 
 
 def is_current(stack) -> bool:
