@@ -1,17 +1,22 @@
 //! Looks at containers, one at a time for each: the engine may answer the later of two looks first.
 
+mod wanted;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::{Cause, Container, ContainerId, EngineEvent, Observed, Status, fields};
+use domain::{Cause, ContainerId, EngineEvent, Observed, Status};
 use futures::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::core::{Core, Draft};
 use crate::engine::connect::{Connection, Unanswered};
+use crate::engine::hidden::Hidden;
 use crate::engine::labels::LabelPolicy;
-use crate::engine::state::{self, Hidden, Inspected};
+use crate::engine::state::{self, Inspected};
+pub(crate) use crate::look::wanted::Outcome;
+use crate::look::wanted::{EVENT_WAIT, Wanted};
 use crate::ticks::Tick;
 use crate::view::Gone;
 
@@ -23,19 +28,10 @@ const AFTER_HINT: [u64; 2] = [100, 500];
 const AFTER_FAILURE: [u64; 7] = [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 /// After an event of a container that the engine does not have: a `destroy` follows, or nobody says more.
 const AFTER_ABSENCE: [u64; 1] = [1_000];
-/// What is found before its event is told, or is not there before its `destroy` is, is given this long for the event,
-/// which knows more, to arrive.
-const EVENT_WAIT: Duration = Duration::from_millis(300);
-/// So often at least: a loaded engine tells of a start a second after it shows it. And so often at most, where each
-/// look finds another change than the one before.
-const EVENT_WAITS_MIN: u8 = 4;
-const EVENT_WAITS_MAX: u8 = 6;
 /// Looks asked for at once; how many are made at once is a limit.
 const ASKED_MAX: usize = 64;
 /// Containers followed at once.
 const FOLLOWED_MAX: usize = 4_096;
-/// A `die` is logged within this time, in nanoseconds, of the end that an inspect shows.
-const DIE_TO_END_MAX: u64 = 2_000_000_000;
 
 /// An event that waits for a look.
 pub(crate) struct Pending {
@@ -47,30 +43,6 @@ pub(crate) struct Pending {
     pub(crate) history_only: bool,
     /// Its place among the events that may wait.
     pub(crate) _place: OwnedSemaphorePermit,
-}
-
-/// A look that somebody wants.
-struct Wanted {
-    cause: Cause,
-    always: bool,
-    /// Not to be there is to be gone.
-    gone: bool,
-    /// What it finds may be what an event on its way will tell, and knows more about.
-    patient: bool,
-    /// How often it was made in vain: an event was given the time to come.
-    waits: u8,
-    /// What it found then.
-    seen: Option<Box<Container>>,
-    done: Option<oneshot::Sender<Outcome>>,
-}
-
-/// What came of a look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It is there, or known to be gone.
-    Seen,
-    /// It could not be looked at.
-    Failed(String),
 }
 
 #[derive(Default)]
@@ -248,7 +220,7 @@ impl Looker {
         }
         let created = last.iter().chain(&events).any(|pending| pending.event.action == "create");
         let event = last.map(|pending| {
-            let event = uncover(pending.event, inspected.hidden, Some(&inspected));
+            let event = inspected.hidden.uncover(pending.event, Some(&inspected));
             self.core.hear(id, &event);
             event
         });
@@ -300,7 +272,7 @@ impl Looker {
     }
 
     fn history(&self, id: ContainerId, pending: &Pending, hidden: Option<Hidden>, shown: Option<&Inspected>) {
-        let event = uncover(pending.event.clone(), hidden.unwrap_or_default(), shown);
+        let event = hidden.unwrap_or_default().uncover(pending.event.clone(), shown);
         self.core.hear(id, &event);
         self.core.history(Draft { cause: Cause::Event, event: Some(event), observed: Observed::Event(id) });
     }
@@ -344,79 +316,4 @@ enum Follow {
     Always,
     WhileCreated,
     UntilSeen,
-}
-
-impl Wanted {
-    fn new(cause: Cause) -> Self {
-        let patient = cause == Cause::Snapshot;
-        Self { cause, always: false, gone: true, patient, waits: 0, seen: None, done: None }
-    }
-
-    /// The engine changes first and tells then. A change that is another one than before has its own event.
-    fn waits_for_event(&self, found: &Container) -> bool {
-        let is_the_same = |seen: &Container| fields::differences(seen, found).is_empty();
-        let stands = self.waits >= EVENT_WAITS_MIN && self.seen.as_deref().is_some_and(is_the_same);
-        self.patient && self.waits < EVENT_WAITS_MAX && !stands
-    }
-
-    /// What is found after it was waited for is what no event told: as if a snapshot found it.
-    fn wait(&mut self, found: Option<&Container>) {
-        self.waits = self.waits.saturating_add(1);
-        self.seen = found.cloned().map(Box::new);
-        if self.cause == Cause::Event {
-            self.cause = Cause::Snapshot;
-        }
-    }
-
-    fn answer(self, outcome: Outcome) {
-        if let Some(done) = self.done {
-            // Who asked may have gone.
-            drop(done.send(outcome));
-        }
-    }
-}
-
-/// The event without what a label of the same name hides; its exit code then from an inspect that still shows that end.
-fn uncover(mut event: EngineEvent, hidden: Hidden, shown: Option<&Inspected>) -> EngineEvent {
-    if hidden.signal {
-        event.signal = None;
-    }
-    if hidden.exec_duration {
-        event.exec_duration_seconds = None;
-    }
-    if hidden.exit_code && event.action == "die" {
-        event.exit_code = shown.and_then(|shown| {
-            let (finished, died) = (shown.container.finished_at?, event.time?);
-            let ended = !shown.container.status.is_alive();
-            shown.exit_code.filter(|_| ended && finished.0.abs_diff(died.0) <= DIE_TO_END_MAX)
-        });
-    }
-    event
-}
-
-#[cfg(test)]
-mod tests {
-    use domain::Timestamp;
-
-    use super::*;
-
-    #[test]
-    fn a_label_that_hides_the_exit_code_does_not_spoof_it() {
-        let inspect = serde_json::from_str(include_str!("engine/recorded/exited.json")).unwrap();
-        let shown = state::read(&inspect, &"n".parse().unwrap(), &LabelPolicy::default()).unwrap();
-        let end = shown.container.finished_at.unwrap();
-        let die = |after: i64| EngineEvent {
-            action: "die".into(),
-            time: Some(Timestamp(end.0 + after)),
-            signal: None,
-            exit_code: Some(77),
-            exec_duration_seconds: Some(1),
-            replayed: false,
-        };
-        let hidden = Hidden { exit_code: true, ..Hidden::default() };
-        assert_eq!(uncover(die(5), Hidden::default(), Some(&shown)).exit_code, Some(77));
-        assert_eq!(uncover(die(5), hidden, Some(&shown)).exit_code, Some(3));
-        assert_eq!(uncover(die(60_000_000_000), hidden, Some(&shown)).exit_code, None);
-        assert_eq!(uncover(die(5), hidden, None).exit_code, None);
-    }
 }

@@ -6,7 +6,8 @@ use domain::container::AsOf;
 use domain::ending::{Ending, Shown};
 use domain::{Container, ContainerId, EngineEvent, NodeName, Stamp, Status, StopCause, Timestamp, fields};
 
-use crate::engine::state::{Hidden, Inspected, since};
+use crate::engine::hidden::Hidden;
+use crate::engine::state::{Inspected, since};
 
 /// What is known of one container.
 #[derive(Clone, Debug)]

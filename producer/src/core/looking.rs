@@ -7,7 +7,8 @@ use domain::node::{Correction, DriftKind};
 use domain::{Cause, Container, ContainerId, EngineEvent, Observation, Observed, Status, Timestamp, fields};
 
 use super::{Core, Draft, State};
-use crate::engine::state::{Hidden, Inspected};
+use crate::engine::hidden::Hidden;
+use crate::engine::state::Inspected;
 use crate::ticks::Tick;
 use crate::view::{Gone, Told, When};
 

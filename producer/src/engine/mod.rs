@@ -2,6 +2,7 @@
 
 pub(crate) mod connect;
 pub(crate) mod events;
+pub(crate) mod hidden;
 pub mod labels;
 pub(crate) mod ring;
 pub(crate) mod row;

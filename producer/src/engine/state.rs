@@ -5,6 +5,7 @@ use bollard::models::{
 };
 use domain::{Container, ContainerId, Health, NodeName, Port, Protocol, Status, Timestamp};
 
+use super::hidden::Hidden;
 use super::labels::LabelPolicy;
 
 /// What an inspect says, with what is needed to judge it and does not leave the host.
@@ -18,14 +19,6 @@ pub(crate) struct Inspected {
     pub(crate) auto_remove: bool,
     /// Attributes of its events that a label of the same name hides.
     pub(crate) hidden: Hidden,
-}
-
-/// Attributes of events that a label of the same name hides: the engine copies labels over them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Hidden {
-    pub(crate) exit_code: bool,
-    pub(crate) signal: bool,
-    pub(crate) exec_duration: bool,
 }
 
 /// An answer that cannot be understood.
