@@ -1,13 +1,16 @@
 //! What the producer knows of its engine's containers: for what it publishes, for the digest, and to judge ends.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod endings;
+
+use std::collections::{BTreeMap, VecDeque};
 
 use domain::container::AsOf;
-use domain::ending::{Ending, Shown};
-use domain::{Container, ContainerId, EngineEvent, NodeName, Stamp, Status, StopCause, Timestamp, fields};
+use domain::{Container, ContainerId, EngineEvent, NodeName, Stamp, Timestamp, fields};
 
 use crate::engine::hidden::Hidden;
 use crate::engine::state::{Inspected, since};
+use crate::view::endings::Endings;
+pub(crate) use crate::view::endings::Told;
 
 /// What is known of one container.
 #[derive(Clone, Debug)]
@@ -15,13 +18,6 @@ pub(crate) struct Known {
     pub(crate) container: Container,
     pub(crate) auto_remove: bool,
     pub(crate) hidden: Hidden,
-}
-
-/// What was said of an end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    pub(crate) finished_at: Timestamp,
-    pub(crate) cause: StopCause,
 }
 
 /// How a container was found to be gone.
@@ -50,19 +46,8 @@ pub(crate) struct Looked {
     pub(crate) changed: bool,
 }
 
-/// A restart of the engine: ends since then were seen by nobody, unless an event told.
-#[derive(Clone, Copy, Debug)]
-struct Restarted {
-    /// The engine's clock when it was last heard before.
-    since: Timestamp,
-    /// The last tick before it was known.
-    tick: u64,
-}
-
 /// Removed containers that are remembered, so that a late look does not tell of them again.
 const REMOVED_MAX: usize = 4096;
-/// Containers whose events are remembered without the container being known.
-const ENDINGS_MAX: usize = 16_384;
 
 /// All that is known.
 pub(crate) struct View {
@@ -71,11 +56,7 @@ pub(crate) struct View {
     /// Of the epoch before, until this one has listed everything.
     former: BTreeMap<ContainerId, Known>,
     removed: VecDeque<ContainerId>,
-    endings: HashMap<ContainerId, Ending>,
-    told: BTreeMap<ContainerId, Told>,
-    told_changed: bool,
-    /// The engine was restarted, and not every container was looked at since.
-    restarted: Option<Restarted>,
+    endings: Endings,
 }
 
 impl View {
@@ -85,10 +66,7 @@ impl View {
             known: BTreeMap::new(),
             former: BTreeMap::new(),
             removed: VecDeque::new(),
-            endings: HashMap::new(),
-            told,
-            told_changed: false,
-            restarted: None,
+            endings: Endings::new(told),
         }
     }
 
@@ -100,27 +78,19 @@ impl View {
 
     /// The list begun at that tick was gone through: what was not found again is gone. `whole`: each of it was seen.
     pub(crate) fn listed(&mut self, ids: &[ContainerId], tick: u64, whole: bool) {
-        // From here on an end that no event tells is one whose event was lost.
-        self.restarted = self.restarted.filter(|restarted| !whole || tick <= restarted.tick);
         self.former.clear();
         let known = &self.known;
-        let is_there = |id: &ContainerId| known.contains_key(id) || ids.binary_search(id).is_ok();
-        self.told.retain(|id, _| is_there(id));
-        self.endings.retain(|id, _| is_there(id));
+        self.endings.listed(|id| known.contains_key(id) || ids.binary_search(id).is_ok(), tick, whole);
     }
 
     /// The engine was restarted after that time of its clock; `tick` is the last one taken.
     pub(crate) fn restarted(&mut self, since: Timestamp, tick: u64) {
-        self.restarted = Some(Restarted { since, tick });
+        self.endings.restarted(since, tick);
     }
 
     /// Takes in an event.
     pub(crate) fn hear(&mut self, id: ContainerId, event: &EngineEvent) {
-        if self.endings.len() >= ENDINGS_MAX && !self.endings.contains_key(&id) {
-            let known = &self.known;
-            self.endings.retain(|id, _| known.contains_key(id));
-        }
-        self.endings.entry(id).or_default().hear(event);
+        self.endings.hear(id, event, |id| self.known.contains_key(id));
     }
 
     /// Attributes of a container's events that its labels hide, where it is known.
@@ -150,14 +120,7 @@ impl View {
         container.observed_at = Some(now);
         container.as_of = as_of.tick;
         container.stamp = Stamp { epoch: as_of.epoch, seq: 0 };
-        container.stop_cause = self.cause(&container, exit_code, auto_remove);
-        if let (Some(cause), Some(finished_at)) = (container.stop_cause, container.finished_at) {
-            let told = Told { finished_at, cause };
-            // A start that failed is no end, and shows by itself.
-            if cause != StopCause::StartFailed {
-                self.told_changed |= self.told.insert(id, told) != Some(told);
-            }
-        }
+        container.stop_cause = self.endings.judge(&container, exit_code, auto_remove);
         let published = self.published(&id);
         let changed = published.is_none_or(|published| !fields::differences(published, &container).is_empty());
         // What is known is what was published: its stamp and freshness are those that others see.
@@ -181,11 +144,11 @@ impl View {
         if is_told && !always {
             return None;
         }
-        let ending = self.endings.remove(&id).unwrap_or_default();
+        let ending = self.endings.gone(&id);
         let known = self.known.remove(&id).or_else(|| self.former.remove(&id));
         let mut container = match known {
             Some(Known { container, auto_remove, .. }) => {
-                let cause = cause_of_removal(&container, &ending, auto_remove, self.restarted.is_some(), how);
+                let cause = self.endings.cause_of_removal(&container, &ending, auto_remove, how);
                 let mut removed = container.into_removed();
                 removed.stop_cause = cause;
                 // Where it was gone before an inspect could show its end, the `die` alone tells the code.
@@ -209,7 +172,6 @@ impl View {
         container.observed_at = Some(now);
         container.as_of = as_of.tick;
         container.stamp = Stamp { epoch: as_of.epoch, seq: 0 };
-        self.told_changed |= self.told.remove(&id).is_some();
         if !is_told {
             self.removed.push_back(id);
         }
@@ -230,61 +192,23 @@ impl View {
 
     /// What was said of ends, if that changed since it was last asked.
     pub(crate) fn take_told(&mut self) -> Option<BTreeMap<ContainerId, Told>> {
-        std::mem::take(&mut self.told_changed).then(|| self.told.clone())
+        self.endings.take_told()
     }
 
     /// What was taken could not be kept: it is to be taken again.
     pub(crate) fn untake_told(&mut self) {
-        self.told_changed = true;
+        self.endings.untake_told();
     }
 
     fn of(&self, id: &ContainerId) -> Option<&Known> {
         self.known.get(id).or_else(|| self.former.get(id))
     }
-
-    fn cause(&self, container: &Container, exit_code: Option<i32>, auto_remove: bool) -> Option<StopCause> {
-        let silent = Ending::default();
-        let ending = self.endings.get(&container.id).unwrap_or(&silent);
-        let finished_at = container.finished_at;
-        let told = self.told.get(&container.id).filter(|told| Some(told.finished_at) == finished_at);
-        let unseen = match (self.restarted, finished_at) {
-            (Some(restarted), Some(finished)) => finished > restarted.since,
-            (None, _) | (_, None) => false,
-        };
-        ending.cause(&Shown {
-            status: container.status,
-            exit_code,
-            error: container.error.is_some(),
-            oom_killed: container.oom_killed,
-            finished_at,
-            unseen,
-            auto_remove,
-            told: told.map(|told| told.cause),
-        })
-    }
-}
-
-fn cause_of_removal(
-    was: &Container,
-    ending: &Ending,
-    auto_remove: bool,
-    restarted: bool,
-    how: &Gone,
-) -> Option<StopCause> {
-    let ended_unseen = was.status.is_alive() || was.status == Status::Removing && was.finished_at.is_none();
-    match how {
-        Gone::Missing if was.status.is_alive() && !ending.has_died() => Some(StopCause::Vanished),
-        Gone::Destroyed { .. } | Gone::Missing if was.status.is_alive() => {
-            Some(ending.cause_of_removal(auto_remove, restarted))
-        }
-        // Made, never started, and removed.
-        Gone::Destroyed { .. } | Gone::Missing if ended_unseen => None,
-        Gone::Destroyed { .. } | Gone::Missing => was.stop_cause,
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::{Status, StopCause};
+
     use super::*;
     use crate::engine::labels::LabelPolicy;
     use crate::engine::state;
