@@ -57,6 +57,8 @@ pub(crate) struct View {
     former: BTreeMap<ContainerId, Known>,
     removed: VecDeque<ContainerId>,
     endings: Endings,
+    /// The last tick at which the engine was not heard, or this epoch had not begun; none when all was seen since.
+    unheard: Option<u64>,
 }
 
 impl View {
@@ -67,19 +69,32 @@ impl View {
             former: BTreeMap::new(),
             removed: VecDeque::new(),
             endings: Endings::new(told),
+            unheard: Some(0),
         }
     }
 
-    /// A new epoch: nothing is published in it yet.
-    pub(crate) fn begin(&mut self) {
+    /// A new epoch: nothing is published in it yet. `tick` is the last one taken.
+    pub(crate) fn begin(&mut self, tick: u64) {
         self.former.append(&mut self.known);
         self.removed.clear();
+        self.unheard = Some(tick);
+    }
+
+    /// The engine is not heard: no event may ever tell what happens until it is. `tick` is the last one taken.
+    pub(crate) fn unheard(&mut self, tick: u64) {
+        self.unheard = Some(tick);
+    }
+
+    /// All was seen in this epoch, and since the engine is heard: a change that no event tells from here on was missed.
+    pub(crate) fn is_stated(&self) -> bool {
+        self.unheard.is_none()
     }
 
     /// The list begun at that tick was gone through: what was not found again is gone. `whole`: each of it was seen.
     pub(crate) fn listed(&mut self, ids: &[ContainerId], tick: u64, whole: bool) {
         self.former.clear();
         let known = &self.known;
+        self.unheard = self.unheard.filter(|unheard| !whole || tick <= *unheard);
         self.endings.listed(|id| known.contains_key(id) || ids.binary_search(id).is_ok(), tick, whole);
     }
 
@@ -266,9 +281,33 @@ mod tests {
     fn a_new_epoch_publishes_everything_again() {
         let mut view = view();
         view.found(exited(), at(1), NOW, false);
-        view.begin();
+        view.begin(1);
         assert_eq!(view.containers().count(), 0);
         assert!(view.found(exited(), at(2), NOW, false).changed);
+    }
+
+    #[test]
+    fn all_is_stated_by_a_whole_list_since_the_engine_is_heard() {
+        let mut view = view();
+        let mut listed = |tick, whole, what: &str, stated| {
+            match what {
+                "begun" => view.begin(tick),
+                "away" => view.unheard(tick),
+                _ => view.listed(&[], tick, whole),
+            }
+            assert_eq!(view.is_stated(), stated, "{what} {tick} {whole}");
+        };
+        listed(0, true, "begun", false);
+        listed(1, false, "listed", false);
+        listed(2, true, "listed", true);
+        listed(3, false, "listed", true);
+        listed(4, true, "away", false);
+        // Begun before it went away.
+        listed(4, true, "listed", false);
+        listed(5, true, "listed", true);
+        listed(6, true, "begun", false);
+        listed(6, true, "listed", false);
+        listed(7, true, "listed", true);
     }
 
     #[test]

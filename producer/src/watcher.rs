@@ -114,6 +114,7 @@ impl Watcher {
                 ended = self.session(&connection, is_first, &waiting) => ended,
             };
             is_first = false;
+            self.core.unheard();
             tracing::info!(reason = ended, "the engine's events ended; connecting again");
             if since.elapsed() >= GOOD_AFTER {
                 wait = RECONNECT_WAIT;
@@ -158,6 +159,8 @@ impl Watcher {
         // Ends with this session, however that ends.
         let mut draining = JoinSet::new();
         draining.spawn(drain.run());
+        // What was stated since the last session ended does not count: what came after it is told as history alone.
+        self.core.unheard();
         self.connection.send_replace(Some(connection.clone()));
         self.statements.request(Cause::List, None);
         while let Some(message) = receiver.recv().await {

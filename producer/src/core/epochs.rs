@@ -19,7 +19,8 @@ impl Core {
         state.window = Window::new(self.limits.window_max, self.limits.span_max);
         state.kept = Kept::new(self.limits.kept_max, self.limits.kept_bytes_max);
         state.ticks.close_all();
-        state.view.begin();
+        let tick = state.ticks.last();
+        state.view.begin(tick);
         state.blind = None;
         let hello =
             self.observation(Draft { cause: self.cause(Cause::List), event: None, observed: Observed::Hello(hello) });
@@ -42,6 +43,11 @@ impl Core {
     /// The epoch, if its `hello` is stored: looks may begin.
     pub(crate) fn open_epoch(&self) -> Option<u64> {
         Some(*self.open.borrow()).filter(|epoch| *epoch != 0)
+    }
+
+    /// The epoch, if all was stated in it since the engine is heard: what no event tells from here on was missed.
+    pub(crate) fn stated_epoch(&self) -> Option<u64> {
+        self.open_epoch().filter(|_| self.state().view.is_stated())
     }
 
     /// Tells when that changes.

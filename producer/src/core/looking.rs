@@ -53,7 +53,7 @@ impl Core {
     }
 
     /// A look found a container: queued if it differs from what was published, if an event led to it, or `always`.
-    /// What a snapshot finds and no event told was missed, and that is said first.
+    /// What a snapshot finds and no event told was missed, and that is said first, where events can have told all.
     pub(crate) fn found(
         &self,
         tick: Tick,
@@ -63,7 +63,7 @@ impl Core {
         always: bool,
     ) {
         let mut state = self.state();
-        let unexplained = cause == Cause::Snapshot && event.is_none();
+        let unexplained = cause == Cause::Snapshot && event.is_none() && state.view.is_stated();
         let cause = self.cause(cause);
         let counts = tick.epoch == state.epoch && state.window.is_open();
         if !counts {
@@ -121,7 +121,7 @@ impl Core {
         always: bool,
     ) {
         let mut state = self.state();
-        let missed = cause == Cause::Snapshot && event.is_none();
+        let missed = cause == Cause::Snapshot && event.is_none() && state.view.is_stated();
         let cause = self.cause(cause);
         let counts = tick.epoch == state.epoch && state.window.is_open();
         let as_of = AsOf { epoch: tick.epoch, tick: tick.number };
@@ -161,6 +161,7 @@ impl Core {
 
     /// The engine cannot be asked. Said once for each reason in an epoch, and whenever `asked`.
     pub(crate) fn blind(&self, reason: &str, cause: Cause, asked: bool) {
+        self.unheard();
         let mut state = self.state();
         state.away = Some(reason.to_owned());
         let is_new = state.blind.as_deref() != Some(reason);
@@ -169,6 +170,13 @@ impl Core {
             let observed = Observed::Blind(reason.to_owned());
             self.push(&mut state, Draft { cause, event: None, observed }, None);
         }
+    }
+
+    /// The engine's events ended: what happens until they come again is for a statement to tell.
+    pub(crate) fn unheard(&self) {
+        let mut state = self.state();
+        let tick = state.ticks.last();
+        state.view.unheard(tick);
     }
 
     /// The engine answers again.

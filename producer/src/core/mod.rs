@@ -3,6 +3,8 @@
 mod epochs;
 mod looking;
 mod sending;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

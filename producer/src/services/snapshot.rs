@@ -79,13 +79,13 @@ impl Desk {
         if !request.page_token.is_empty() {
             return self.page(request);
         }
-        let epoch =
-            self.core.open_epoch().ok_or_else(|| Refusal::not_ready("the producer's hello is not stored yet"))?;
         let connection = self.connection.borrow().clone();
         let connection = connection.ok_or_else(|| {
             let reason = self.core.away().unwrap_or_else(|| "the engine is not connected yet".to_owned());
             Refusal::not_ready(format!("blind: {reason}"))
         })?;
+        let epoch = self.core.stated_epoch();
+        let epoch = epoch.ok_or_else(|| Refusal::not_ready("the engine's containers are not all stated yet"))?;
         self.look_where_needed(&connection, request.inspect_all).await?;
         let missed = self.core.take_missed();
         let picture = tokio::time::timeout(SENT_MAX, self.core.picture_when_sent()).await.ok().flatten();
