@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import bus
 from harness.liar import Liar
+from harness.old import OldNats, OldRedis
 from harness.paths import BINARY, environment, tool
 from harness.ports import free_port, listening
 from harness.process import Process
@@ -48,6 +50,11 @@ def test_nats_away(stack):
     assert_failed(ask(stack, "--nats", f"nats://127.0.0.1:{free_port()}"), "nats", "cannot reach", "--nats")
 
 
+def test_nats_too_old(stack):
+    with OldNats() as nats:
+        assert_failed(ask(stack, "--nats", nats.url), "nats", nats.version, "2.14")
+
+
 def test_jetstream_off(stack, tmp_path):
     port = free_port()
     server = Process("nats-server", [tool("nats-server"), "-a", "127.0.0.1", "-p", str(port)], tmp_path).start()
@@ -62,11 +69,52 @@ def test_redis_away(stack):
     assert_failed(ask(stack, "--redis", f"redis://127.0.0.1:{free_port()}"), "redis", "cannot reach", "--redis")
 
 
+def test_redis_too_old(stack):
+    with OldRedis() as redis:
+        assert_failed(ask(stack, "--redis", redis.url), "redis", redis.version, "7.0")
+
+
 def test_redis_read_only(own_stack):
     client = own_stack.redis.client()
     client.replicaof("127.0.0.1", free_port())
     assert_failed(ask(own_stack), "redis writes", "primary")
     client.replicaof("NO", "ONE")
+
+
+def test_keys_that_would_vanish(stack):
+    client = stack.redis.client()
+    try:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        result = ask(stack)
+        assert result.code == 0 and checks(result)["redis eviction"]["result"] == "warning", result
+        client.config_set("maxmemory", "1gb")
+        assert_failed(ask(stack), "redis eviction", "allkeys-lru", "noeviction")
+    finally:
+        client.config_set("maxmemory", 0)
+        client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_nothing_of_deckwatch_there(stack):
+    """It is no failure where nobody has begun yet; a newer schema is one."""
+    result = ask(stack, "--prefix", "another")
+    warned = {name: item for name, item in checks(result).items() if item["result"] != "ok"}
+    assert result.code == 0 and warned.keys() == {"streams", "versions", "redis schema", "picture"}, result
+    assert all(item["advice"] for item in warned.values()), result
+    stack.store.client.hset("another:meta", "schema", 99)
+    assert_failed(ask(stack, "--prefix", "another"), "redis schema", "99", "newer")
+
+
+def test_parts_that_do_not_belong_together(own_stack):
+    """While no role works, which would refuse or mend it."""
+    for role in own_stack.roles:
+        role.stop()
+    own_stack.store.client.hset("deckwatch:meta", "partitions", 8)
+    result = ask(own_stack)
+    assert_failed(result, "partitions", "8")
+    assert checks(result)["versions"]["result"] == "warning", "no producer is heard"
+    own_stack.store.client.hset("deckwatch:meta", "partitions", 1)
+    bus.delete_stream(own_stack.nats.url, "DECKWATCH_DEAD")
+    assert_failed(ask(own_stack), "streams", "DECKWATCH_DEAD", "sequencer")
 
 
 def test_an_engine_without_permission(stack):

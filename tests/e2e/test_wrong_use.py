@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from harness import http
-from harness.fakes import OldNats, OldRedis
+from harness.old import OldNats, OldRedis
 from harness.paths import BINARY, environment
 from harness.ports import free_port
 from harness.process import Process
@@ -21,6 +21,7 @@ ROLES = {
     "producer": ["producer", "--node", "n1"],
     "sequencer": ["sequencer"],
     "projector": ["projector"],
+    "reconciler": ["reconciler"],
 }
 
 
@@ -267,9 +268,10 @@ def test_a_role_waits_for_nats(role, servers, engine, name):
     assert_waits(role(name, *flags, redis=redis.url), "nats")
 
 
-def test_a_projector_waits_for_redis(role, servers):
+@pytest.mark.parametrize("name", ["projector", "reconciler"])
+def test_a_role_waits_for_redis(role, servers, name):
     nats, _ = servers
-    assert_waits(role("projector", nats=nats.url), "redis")
+    assert_waits(role(name, nats=nats.url), "redis")
 
 
 def test_a_producer_waits_for_its_engine(role, servers, tmp_path):
@@ -285,10 +287,11 @@ def test_a_role_ends_where_nats_is_too_old(role, servers, engine, name):
         assert_role_ends(role(name, *flags, nats=nats.url, redis=redis.url), nats.version, "2.14")
 
 
-def test_a_projector_ends_where_redis_is_too_old(role, servers):
+@pytest.mark.parametrize("name", ["projector", "reconciler"])
+def test_a_role_ends_where_redis_is_too_old(role, servers, name):
     nats, _ = servers
     with OldRedis() as redis:
-        assert_role_ends(role("projector", nats=nats.url, redis=redis.url), redis.version, "7.0")
+        assert_role_ends(role(name, nats=nats.url, redis=redis.url), redis.version, "7.0")
 
 
 @pytest.mark.parametrize("name", ROLES)

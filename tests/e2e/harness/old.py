@@ -1,22 +1,54 @@
-"""Servers that are too old, as far as a client can see."""
+"""Servers that are too old."""
 
-import json
+import re
 import socket
+import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
-from harness.ports import free_port
+from harness.paths import TOOLS
+from harness.ports import free_port, listening
+from harness.process import Process
+from harness.wait import eventually
 
 
-class Fake:
-    """Answers each connection in a thread of its own. Use as a context."""
+class OldNats:
+    """Debian 12's nats-server. Use as a context."""
 
-    scheme = ""
+    def __init__(self):
+        self.program = TOOLS.parent / "old" / "usr" / "sbin" / "nats-server"
+        assert self.program.exists(), f"{self.program} is missing: run `scripts/tools e2e`"
+        said = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=True).stdout
+        self.version = re.search(r"\d+\.\d+\.\d+", said)[0]
+        self.port = free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "OldNats":
+        self._folder = tempfile.TemporaryDirectory(prefix="deckwatch-old-")
+        argv = [self.program, "--addr", "127.0.0.1", "--port", self.port, "--jetstream", "--store_dir", self._folder.name]
+        self._process = Process("old-nats-server", argv, Path(self._folder.name)).start()
+        eventually(lambda: listening(self.port), 20, "an old nats-server is up")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._process.stop()
+        self._folder.cleanup()
+
+
+class OldRedis:
+    """Redis 6, which has no functions, as far as a client can see: no Debian that is kept up has one. Use as a context.
+
+    Answers each connection in a thread of its own.
+    """
+
+    version = "6.0.16"
 
     def __init__(self):
         self.port = free_port()
-        self.url = f"{self.scheme}://127.0.0.1:{self.port}"
+        self.url = f"redis://127.0.0.1:{self.port}"
 
-    def __enter__(self):
+    def __enter__(self) -> "OldRedis":
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, daemon=True).start()
         return self
@@ -37,38 +69,11 @@ class Fake:
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as lines:
             try:
-                self.answer(connection, lines)
+                self._answer(connection, lines)
             except (OSError, ValueError):
                 pass  # The client went away, or said what no client says.
 
-    def answer(self, connection: socket.socket, lines) -> None:
-        raise NotImplementedError
-
-
-class OldNats(Fake):
-    """Debian 12's nats-server, as far as its first words go."""
-
-    scheme = "nats"
-    version = "2.9.10"
-
-    def answer(self, connection, lines) -> None:
-        info = {
-            "server_id": "OLD", "server_name": "old", "version": self.version, "go": "go1.19", "host": "127.0.0.1",
-            "port": self.port, "headers": True, "max_payload": 1048576, "proto": 1, "jetstream": True, "client_id": 1,
-        }  # fmt: skip
-        connection.sendall(f"INFO {json.dumps(info)}\r\n".encode())
-        for line in lines:
-            if line.upper().startswith(b"PING"):
-                connection.sendall(b"PONG\r\n")
-
-
-class OldRedis(Fake):
-    """Redis 6: it has no functions."""
-
-    scheme = "redis"
-    version = "6.0.16"
-
-    def answer(self, connection, lines) -> None:
+    def _answer(self, connection, lines) -> None:
         while header := lines.readline():
             words = []
             for _ in range(int(header[1:])):
