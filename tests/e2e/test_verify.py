@@ -1,12 +1,14 @@
 """`verify`: Redis compared with what the engines answer, by the program itself. No reconciler runs here."""
 
 import signal
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import redis
 
-from harness.churn import Churn
 from harness.engine import STUBBORN
+from harness.proxy import Proxy
 from harness.wait import eventually
 
 SERVICE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
@@ -107,11 +109,43 @@ def test_what_a_node_counts(stack, container, client):
     assert differences(stack) == {(None, "containers", "99", count)}
 
 
-def test_churn_is_no_difference(stack, containers):
-    with Churn(containers, threads=2):
-        for _ in range(3):
-            verified(stack, 0)
+class Busy(Proxy):
+    """Redis, where something happens each time before the keys of a node are read."""
+
+    def __init__(self, path: Path, port: int, happens: Callable[[], None]):
+        super().__init__(path, f"tcp://127.0.0.1:{port}")
+        self._happens = happens
+
+    def filter(self) -> "Busy":
+        return self
+
+    def request(self, data: bytes) -> bytes:
+        if b"_examine" in data:
+            self._happens()
+        return data
+
+    def answer(self, data: bytes) -> bytes:
+        return data
+
+
+def test_what_happens_meanwhile_is_no_difference(stack, containers, container, tmp_path):
+    """Between a producer's answer and the look at Redis, which is newer then: three times something else differs."""
+    goes, name = containers.run(STUBBORN), f"renamed-{containers.run_id}"
     stack.wait_settled()
+    changes = [
+        lambda: container.rename(name),
+        lambda: goes.remove(force=True),
+        lambda: containers.run(STUBBORN, labels=SERVICE),
+    ]
+
+    def happens() -> None:
+        if changes:
+            changes.pop(0)()
+            stack.wait_equal()
+
+    with Busy(tmp_path / "redis.sock", stack.redis.port, happens) as busy:
+        verified(stack, 0, "--redis", busy.address)
+    assert not changes, "it looked three times"
 
 
 def test_nobody_to_ask(stack, container):
