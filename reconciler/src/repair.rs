@@ -92,6 +92,6 @@ impl Desk {
     }
 }
 
-pub(crate) fn correction(finding: &Finding) -> Correction {
+fn correction(finding: &Finding) -> Correction {
     Correction { drift: finding.kind, container_id: finding.container, fields: finding.fields.clone() }
 }
