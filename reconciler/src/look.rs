@@ -87,7 +87,8 @@ impl Desk {
         Ok(Look { findings: Some(findings), missed, status, answers: snapshot.is_some(), any })
     }
 
-    async fn examine(&self, node: &NodeName) -> Result<NodeKeys, Trouble> {
+    /// The node's keys, all of one moment.
+    pub(crate) async fn examine(&self, node: &NodeName) -> Result<NodeKeys, Trouble> {
         view::keys::examine(&self.store, &self.prefix, node).await?.ok_or(Trouble::NoLibrary)
     }
 

@@ -65,7 +65,7 @@ impl Sweep {
             }
         }
         for (node, findings) in found {
-            let keys = view::keys::examine(&desk.store, &desk.prefix, &node).await?.ok_or(Trouble::NoLibrary)?;
+            let keys = desk.examine(&node).await?;
             let any = keys.view.containers.first().map(|container| container.id);
             let look = Look { findings: None, missed: 0, status: NodeStatus::Alive, answers: true, any };
             let verdict = Verdict { new: findings.clone(), open: findings, stubborn: false };
@@ -122,7 +122,7 @@ impl Desk {
         let mut suspects: Vec<_> =
             suspects.into_iter().zip(answers).filter(|(_, has)| !has).map(|(suspect, _)| suspect).collect();
         for (node, services) in services {
-            let keys = view::keys::examine(&self.store, &self.prefix, node).await?.ok_or(Trouble::NoLibrary)?;
+            let keys = self.examine(node).await?;
             let unnamed =
                 services.into_iter().filter(|service| !keys.members.contains_key(&format!("service:{service}")));
             suspects.extend(unnamed.map(|service| (node.clone(), IndexMember::Service(service.clone()))));
@@ -172,8 +172,7 @@ impl Desk {
 
     /// What is wrong with a suspect, if it is wrong also when all is read again.
     async fn judged(&self, node: &NodeName, member: IndexMember) -> Result<Option<Finding>, Trouble> {
-        let examine = || view::keys::examine(&self.store, &self.prefix, node);
-        let before = examine().await?.ok_or(Trouble::NoLibrary)?;
+        let before = self.examine(node).await?;
         if before.untold.contains(&member.to_string()) {
             return Ok(None);
         }
@@ -191,7 +190,7 @@ impl Desk {
             IndexMember::Node => false,
         };
         let told = elsewhere::read(&self.store, &self.prefix, node, std::slice::from_ref(&member)).await?;
-        let after = examine().await?.ok_or(Trouble::NoLibrary)?;
+        let after = self.examine(node).await?;
         let expected = elsewhere::expected(&before, &member);
         if after.untold.contains(&member.to_string()) || elsewhere::expected(&after, &member) != expected {
             return Ok(None);
