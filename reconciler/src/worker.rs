@@ -21,8 +21,10 @@ use crate::sweep::Sweep;
 use crate::trouble::Trouble;
 use crate::{Config, Limits};
 
-/// How long to wait after a trouble.
+/// How long to wait after a trouble, and before the servers are asked again if they answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What must hold for the work to go on.
+const CONDITIONS: [&str; 3] = ["redis", "streams", "nats"];
 /// Least records that a look may read, however many nodes there are.
 const RECORDS_MIN: usize = 2;
 /// Least members of indexes in other slots that a look compares.
@@ -72,21 +74,26 @@ async fn work(
     let mut ticks = interval(config.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        // Another instance takes the lease meanwhile, if it reaches what this one does not.
+        while !healthy.load(Ordering::SeqCst) {
+            context.stop.sleep(AGAIN_AFTER).await;
+            match worker.reach().await {
+                Ok(()) => {
+                    CONDITIONS.into_iter().for_each(|condition| health.ready(condition));
+                    healthy.store(true, Ordering::SeqCst);
+                }
+                Err(trouble) => trouble.tell(&health)?,
+            }
+        }
         if holding.wait_for(|held| *held).await.is_err() {
             return Ok(());
         }
         ticks.tick().await;
         match worker.round().await {
-            Ok(()) => {
-                healthy.store(true, Ordering::SeqCst);
-                ["redis", "streams", "nats"].into_iter().for_each(|condition| health.ready(condition));
-            }
+            Ok(()) => CONDITIONS.into_iter().for_each(|condition| health.ready(condition)),
             Err(trouble) => {
                 healthy.store(false, Ordering::SeqCst);
                 trouble.tell(&health)?;
-                context.stop.sleep(AGAIN_AFTER).await;
-                // Another may work meanwhile; this one tries to hold the lease again.
-                healthy.store(true, Ordering::SeqCst);
             }
         }
     }
@@ -100,6 +107,15 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
+    /// Both servers answer what every look asks.
+    async fn reach(&self) -> Result<(), Trouble> {
+        let nodes = self.nodes().await?;
+        if let Some(any) = nodes.first() {
+            self.desk.examine(any).await?;
+        }
+        Ok(())
+    }
+
     /// Looks at every node once, spread over the interval.
     async fn round(&mut self) -> Result<(), Trouble> {
         let desk = self.desk;

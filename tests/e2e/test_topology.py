@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import bus, stream
+from harness import bus, http, stream
 from harness.churn import Churn
 from harness.engine import OBEDIENT, STUBBORN
 from harness.listener import Listener, assert_every_event_is_told
@@ -213,6 +213,40 @@ def test_another_projector_takes_over(own_stack, containers):
 
     # With each heartbeat of 5 s.
     eventually(vouches, 20, "the other projector vouches for Redis")
+
+
+# Seconds in which another instance is at work after one has lost sight of Redis, which it says at its next look.
+GIVEN_UP = TAKEN_OVER + 4
+
+
+@pytest.mark.parametrize("role", ["reconciler"])
+def test_who_cannot_reach_redis_gives_way(own_stack, role):
+    """And is ready to take over when it can."""
+    stack = own_stack
+    make, lease = getattr(stack, f"make_{role}"), f"{role}.0"
+    with Proxy(stack.folder / "redis.sock", f"tcp://127.0.0.1:{stack.redis.port}") as proxy:
+        far, near = make(f"far-{role}", store=proxy.address), make(f"near-{role}")
+        if role == "projector":
+            stack.projector.stop()
+        stack.roles += [far, near]
+        far.start()
+        far.wait_ready()
+        first = eventually(lambda: holder(stack, lease) or None, 20, f"the far {role} works")
+        near.start()
+        near.wait_ready()
+        proxy.close()
+
+        def given_up() -> bool:
+            assert holder(stack, lease) not in (0, first)
+            return True
+
+        promised(given_up, GIVEN_UP, f"another {role} works")
+        assert http.readiness(far.port)[0] == 503
+        proxy.open()
+        far.wait_ready()
+        assert given_up(), "it waits for its turn"
+        near.stop()
+        eventually(lambda: holder(stack, lease) == first, 20, f"the far {role} works again")
 
 
 # --- an engine out of reach ---

@@ -113,11 +113,14 @@ def stream_end(url: str, stream: str) -> int:
 
 
 def last_value(url: str, bucket: str, key: str) -> bytes:
-    """The value of a key of a bucket now."""
+    """The value of a key of a bucket now; empty where it has none."""
 
     async def ask() -> bytes:
         async with connection(url) as client:
-            return (await client.jetstream().get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{key}")).data
+            try:
+                return (await client.jetstream().get_last_msg(f"KV_{bucket}", f"$KV.{bucket}.{key}")).data or b""
+            except NotFoundError:
+                return b""
 
     return asyncio.run(ask())
 

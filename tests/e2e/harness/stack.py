@@ -85,12 +85,13 @@ class Stack(Picture):
     def make_sequencer(self, name: str, *flags: str) -> Role:
         return Role("sequencer", self.folder, "--nats", self.nats.url, *flags, name=name, settings=self.settings)
 
-    def make_projector(self, name: str, *flags: str) -> Role:
-        addresses = ["--nats", self.nats.url, "--redis", self.redis.url]
+    def make_projector(self, name: str, *flags: str, store: str | None = None) -> Role:
+        addresses = ["--nats", self.nats.url, "--redis", store or self.redis.url]
         return Role("projector", self.folder, *addresses, *flags, name=name, settings=self.settings)
 
-    def make_reconciler(self, name: str, *flags: str) -> Role:
-        addresses = ["--nats", self.nats.url, "--redis", self.redis.url]
+    def make_reconciler(self, name: str, *flags: str, store: str | None = None) -> Role:
+        """`store` is the address at which it reaches Redis, where that is not the server's own."""
+        addresses = ["--nats", self.nats.url, "--redis", store or self.redis.url]
         return Role("reconciler", self.folder, *addresses, *flags, name=name, settings=self.settings)
 
     def role(self, name: str) -> Role:
