@@ -101,7 +101,10 @@ async fn work(
     loop {
         while !stop.is_stopped() && !healthy.load(Ordering::SeqCst) {
             match reach(&shared, partition).await {
-                Ok(()) => healthy.store(true, Ordering::SeqCst),
+                Ok(()) => {
+                    ["redis", "streams"].into_iter().for_each(|condition| health.ready(condition));
+                    healthy.store(true, Ordering::SeqCst);
+                }
                 Err(trouble) => {
                     trouble.tell(&health)?;
                     stop.sleep(AGAIN_AFTER.1).await;
@@ -137,7 +140,7 @@ async fn work(
 /// Both servers answer.
 async fn reach(shared: &Shared, partition: Partition) -> Result<(), Trouble> {
     shared.keys.prepare(shared.partitions).await?.map_err(Trouble::Failed)?;
-    State::open(&shared.jetstream, &shared.config.prefix, partition).await?;
+    State::open(&shared.jetstream, &shared.config.prefix, partition).await?.extent().await?;
     Ok(())
 }
 

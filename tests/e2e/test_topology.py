@@ -219,7 +219,7 @@ def test_another_projector_takes_over(own_stack, containers):
 GIVEN_UP = TAKEN_OVER + 4
 
 
-@pytest.mark.parametrize("role", ["reconciler"])
+@pytest.mark.parametrize("role", ["projector", "reconciler"])
 def test_who_cannot_reach_redis_gives_way(own_stack, role):
     """And is ready to take over when it can."""
     stack = own_stack
