@@ -1,5 +1,6 @@
 //! A producer beside a real engine and a real NATS server; no other role.
 
+mod life;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_nats::RequestErrorKind;
 use domain::names::Request;
 use domain::node::Heartbeat;
 use domain::wire::Wire;
@@ -243,7 +244,16 @@ impl World {
 
     pub(crate) async fn ask<Q: Wire, A: Wire>(&self, request: Request, question: &Q) -> A {
         let subject = Prefix::default().rpc(&self.node.parse().expect("a name"), request);
-        let answer = self.client.request(subject, question.encode().into()).await.expect("an answer");
+        let began = Instant::now();
+        let answer = loop {
+            match self.client.request(subject.clone(), question.encode().into()).await {
+                // It listens as soon as it observes, and no sooner.
+                Err(error) if error.kind() == RequestErrorKind::NoResponders && began.elapsed() < WAIT_MAX => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                answer => break answer.expect("an answer"),
+            }
+        };
         assert!(answer.headers.is_none(), "{:?}", answer.headers);
         A::decode(&answer.payload).expect("a readable answer")
     }
