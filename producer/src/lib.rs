@@ -45,6 +45,8 @@ use crate::services::Snapshots;
 use crate::statement::Statements;
 use crate::watcher::Past;
 
+/// Why it is not ready while it watches no engine.
+const UNLISTED: &str = "the engine's containers are not listed yet";
 /// Between two attempts while streams are missing or servers silent.
 const CLAIM_WAIT: Duration = Duration::from_millis(300);
 /// First wait before an engine that could not be asked is asked again; doubled each time.
@@ -79,6 +81,8 @@ async fn observe(config: Config, place: Place, context: Context) -> Result<(), F
         Some(node) => drop(Files::open(&config.data_dir, node, config.limits.endings_max)?),
         None => Files::check(&config.data_dir)?,
     }
+    // The second before the first: at no moment between claim and statement does all hold.
+    context.health.unready("engine", UNLISTED);
     context.health.unready("claim", "no epoch is claimed yet");
     let Some((node, engine, files)) = identify(&config, &place, &context).await? else { return Ok(()) };
     let name = format!("deckwatch producer {node}");
@@ -153,6 +157,7 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
             Claimed::Passive => {
                 // Its events are the other's to tell.
                 watching.end().await;
+                context.health.unready("engine", UNLISTED);
                 ("passive: another producer of this node is alive".to_owned(), config.heartbeat)
             }
             Claimed::Away(Waiting::ForStreams) => {

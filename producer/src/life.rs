@@ -175,7 +175,6 @@ impl Producer {
         if !watching.tasks.is_empty() {
             return;
         }
-        self.context.health.unready("engine", "the engine's containers are not listed yet");
         watching.stop = Stop::new();
         let watcher = Watcher {
             core: Arc::clone(&self.core),

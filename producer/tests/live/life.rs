@@ -102,6 +102,22 @@ async fn until(what: &str, mut so: impl FnMut() -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_is_not_ready_before_it_has_listed() {
+    let world = World::new().await;
+    let engine = Arc::new(Held::default());
+    let context = service::Context::default();
+    let task = tokio::spawn(producer::run_simulated(world.config(), Arc::clone(&engine) as _, context.clone()));
+    let says = |condition: &str| context.health.reasons().iter().any(|(name, _)| name == condition);
+    until("it says that it has no epoch", || says("claim")).await;
+    assert!(says("engine"), "with a claim it would be ready");
+    world.nats.make_streams().await;
+    until("it is ready", || context.health.is_ready()).await;
+    world.listed(1).await;
+    context.stop.trigger();
+    task.await.expect("no panic").expect("a clean end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_stamp_is_given_once_the_end_is_written_down() {
     let world = World::new().await;
     world.nats.make_streams().await;
