@@ -39,12 +39,15 @@ pub async fn serve(listener: TcpListener, context: Context) {
 }
 
 async fn readyz(State(context): State<Context>) -> impl IntoResponse {
-    let reasons = context.health.reasons();
     if context.stop.is_stopped() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
-    if reasons.is_empty() {
+    if context.health.is_ready() {
         return (StatusCode::OK, "ok\n".to_owned());
+    }
+    let reasons = context.health.reasons();
+    if reasons.is_empty() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting\n".to_owned());
     }
     let text = reasons.iter().fold(String::new(), |mut text, (condition, reason)| {
         // Writing to a String cannot fail.

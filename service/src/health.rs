@@ -61,6 +61,12 @@ impl Health {
         }
     }
 
+    /// Every condition that was told of holds. Before the first one nothing is known: that is not ready.
+    pub fn is_ready(&self) -> bool {
+        let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        !conditions.is_empty() && conditions.values().all(|known| known.reason.is_none())
+    }
+
     /// Every condition that does not hold, with its reason.
     pub fn reasons(&self) -> Vec<(String, String)> {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,6 +89,16 @@ mod tests {
         health.unready("redis", "away");
         health.ready("nats");
         assert_eq!(health.reasons(), [("redis".to_owned(), "away".to_owned())]);
+    }
+
+    #[test]
+    fn who_has_told_of_nothing_is_not_ready() {
+        let health = Health::default();
+        assert!(!health.is_ready());
+        health.ready("nats");
+        assert!(health.is_ready());
+        health.unready("redis", "away");
+        assert!(!health.is_ready());
     }
 
     #[test]

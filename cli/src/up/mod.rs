@@ -177,7 +177,7 @@ impl Running<'_> {
 
     async fn ready(&self, store: &Store, before: Option<&str>) -> NodeView {
         loop {
-            if self.context.health.reasons().is_empty()
+            if self.context.health.is_ready()
                 && let Ok(picture) = picture::read(store, &self.args.common.prefix).await
                 && let Some(view) = current(&picture, &self.node, before)
             {
