@@ -153,8 +153,7 @@ async fn begin(
     };
     let health = context.health.clone();
     let begun = async {
-        tokio::time::sleep(LOOK_TIME).await;
-        while !health.reasons().is_empty() {
+        while !health.is_ready() {
             tokio::time::sleep(LOOK_TIME).await;
         }
         // The next one may begin.
