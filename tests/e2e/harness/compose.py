@@ -10,6 +10,7 @@ from pathlib import Path
 
 import redis
 from docker.models.containers import Container
+from docker.models.networks import Network
 
 from harness import http
 from harness.engine import Engine
@@ -42,9 +43,9 @@ class Compose(Picture):
         super().__init__(engine, node, f"nats://127.0.0.1:{self.ports['nats']}", Store(client, node))
 
     def start(self) -> "Compose":
-        self._images.provide("debian:bookworm-slim", BINARY)
+        self._images.provide("debian:trixie-slim", BINARY)
         self._images.provide("nats:2.15-alpine", program("nats-server"))
-        self._images.provide("redis:8-alpine", program("redis-server"), program("redis-cli"))
+        self._images.provide("redis:8.10-alpine", program("redis-server"), program("redis-cli"))
         self._images.provide("haproxy:3.2-alpine", program("haproxy"))
         self._images.wrap(f"{self.project}-built", "deckwatch", BINARY)
         self._images.remove_at_end(self.project)
@@ -100,6 +101,9 @@ class Compose(Picture):
         found = self.engine.client.containers.list(all=True, filters={"label": labels})
         assert len(found) == 1, f"{service} has {len(found)} containers"
         return found[0]
+
+    def network(self, name: str) -> Network:
+        return self.engine.client.networks.list(names=[f"{self.project}_{name}"])[0]
 
     def kill_process(self, service: str) -> None:
         """`kill -9` of its process on the host: the engine knows of no wish to stop it."""
