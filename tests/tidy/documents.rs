@@ -43,3 +43,12 @@ fn make_targets_of_the_readme_are_there() {
         }
     }
 }
+
+/// Its folder in the image has no `rust-toolchain.toml`: that would fetch what only developers need.
+#[test]
+fn the_image_is_built_by_the_compiler_of_all() {
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.split('"').nth(1).expect("a channel");
+    let first = format!("FROM rust:{channel}-");
+    assert!(read("deploy/Dockerfile").contains(&first), "deploy/Dockerfile has no line that begins `{first}`");
+}
