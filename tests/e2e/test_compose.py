@@ -15,6 +15,11 @@ from harness.wait import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
+# Which networks a service is in, where these are not just the one that the servers are in.
+NETWORKS = {"engine": ["engine"], "producer": ["default", "engine"], ENDING: ["none"]}
+# Whose data outlives the containers.
+KEEPING = ["nats", "redis", "producer"]
+
 
 @pytest.fixture(scope="module")
 def compose(engine, binary):
@@ -53,9 +58,32 @@ def test_contained(compose):
         assert service in ("engine", ENDING) or inspect["Config"]["User"] == "65532:65532", service
         mounted = [mount["Destination"] for mount in inspect["Mounts"] if mount["Type"] == "bind" and mount["RW"]]
         assert not mounted, f"{service} can write to {mounted} of the host"
+        kept = [mount["Destination"] for mount in inspect["Mounts"] if mount["Type"] == "volume"]
+        assert (kept == ["/data"]) == (service in KEEPING), f"{service} keeps {kept}"
         published = [place for places in (host["PortBindings"] or {}).values() for place in places]
         assert {place["HostIp"] for place in published} <= {"127.0.0.1"}, service
         assert bool(published) == (service in compose.ports), service
+
+
+def test_only_the_producer_reaches_the_engine(compose):
+    """It, and nobody else, shares a network with the proxy; the proxy, and nobody else, sees the socket."""
+    assert compose.network("engine").attrs["Internal"]
+    for service in (*SERVICES, ENDING):
+        inspect = compose.container(service).attrs
+        networks = sorted(name.removeprefix(f"{compose.project}_") for name in inspect["NetworkSettings"]["Networks"])
+        assert networks == NETWORKS.get(service, ["default"]), service
+        mounts = [mount["Destination"] for mount in inspect["Mounts"] if mount["Type"] == "bind"]
+        seen = [place for place in mounts if not place.startswith("/etc/deckwatch/")]
+        assert seen == (["/run/engine"] if service == "engine" else []), service
+
+
+def test_what_the_servers_acknowledge_is_kept(compose):
+    told = compose.say("exec", "--no-TTY", "nats", "wget", "-q", "-O", "-", "http://127.0.0.1:8222/varz")
+    config = json.loads(told)["jetstream"]["config"]
+    assert config.get("sync_always") and config["store_dir"].startswith("/data"), config
+    config = compose.store.client.config_get("*")
+    wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "dir": "/data"}
+    assert {name: config[name] for name in wanted} == wanted and int(config["maxmemory"]), config
 
 
 def test_the_engine_is_asked_only_what_a_producer_reads(compose, change):
@@ -117,12 +145,14 @@ def test_crashed_all_at_once(compose, change):
 
 def test_down_and_up(compose, change):
     told = compose.entries()
+    compose.store.client.set("somebody", "else")
     compose.say("down")
     assert not compose.engine.client.containers.list(all=True, filters={"label": f"com.docker.compose.project={compose.project}"})
     change()
     compose.up()
     entries, _ = compose.wait_settled()
     assert_same_story(told, entries)
+    assert compose.store.client.getdel("somebody") == "else", "Redis keeps what is in its volume"
 
 
 def test_replaced_under_load(compose, containers):
