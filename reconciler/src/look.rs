@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use domain::node::{Correction, DriftKind, NodeStatus};
+use domain::node::{DriftKind, NodeStatus};
 use domain::{Container, ContainerId, IndexMember, NodeName, Record, Stamp, digest};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 use view::keys::NodeKeys;
 use view::producer::{self, Snapshot, Unanswered};
 use view::store::NodeView;
+use view::unsaid::Unsaid;
 
 use crate::compare::{as_last_known, compare};
 use crate::engine::{Doubt, doubts};
@@ -31,7 +32,7 @@ pub(crate) struct Memory {
     /// The drifts that were found.
     pub(crate) ledger: Ledger,
     /// Drifts that its producer could not be told of yet.
-    pub(crate) unsaid: Vec<Correction>,
+    pub(crate) unsaid: Unsaid,
 }
 
 /// How many questions a look may ask beyond those that every look asks.

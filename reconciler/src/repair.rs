@@ -1,27 +1,20 @@
 //! What is done about drifts: producers look again, and the projector builds indexes anew. Nothing is written here.
 
 use domain::node::{Correction, NodeStatus};
-use domain::rpc::{MEMBERS_MAX, RebuildRequest, RebuildResponse, ResyncRequest};
-use domain::{ContainerId, IndexMember, NodeName};
+use domain::rpc::{MEMBERS_MAX, RebuildRequest, RebuildResponse};
+use domain::{IndexMember, NodeName};
 use view::producer;
 
 use crate::finding::{Finding, Verdict};
 use crate::look::{Look, Memory};
 use crate::worker::Desk;
 
-/// Most containers, and most drifts, that one request names.
-const RESYNC_MAX: usize = 100;
-/// Most drifts that wait for a producer which can be told of them.
-const UNSAID_MAX: usize = 1000;
-
 impl Desk {
     /// Counts and names what is new, and asks for what puts it right. What is not done is found again.
     pub(crate) async fn repair(&self, node: &NodeName, look: &Look, verdict: Verdict, memory: &mut Memory) {
         for finding in &verdict.new {
             self.name(node, finding);
-            if memory.unsaid.len() < UNSAID_MAX {
-                memory.unsaid.push(correction(finding));
-            }
+            memory.unsaid.keep(correction(finding));
         }
         let content = |finding: &&Finding| finding.members.is_empty();
         let mut ids: Vec<_> = verdict.open.iter().filter(content).filter_map(|finding| finding.container).collect();
@@ -30,7 +23,10 @@ impl Desk {
                 // To name no container asks for a statement of all; one that is looked at anyway costs less.
                 ids.extend(look.any);
             }
-            self.resync(node, &ids, &mut memory.unsaid).await;
+            let saying = memory.unsaid.say(&self.client, &self.prefix, node, &ids, self.limits.answer);
+            if let Err(why) = saying.await {
+                tracing::info!(%node, %why, "its producer does not look again");
+            }
         }
         let mut members: Vec<IndexMember> = verdict.open.iter().flat_map(|finding| finding.members.clone()).collect();
         let silent = !look.answers && look.status != NodeStatus::Alive;
@@ -60,23 +56,6 @@ impl Desk {
         let container = container.map(|id| id.to_string()).unwrap_or_default();
         let fields = fields.join(" ");
         tracing::warn!(%node, %kind, container, fields, "store and engine disagree");
-    }
-
-    /// Asks the node's producer to look again, and to say why in the record. What it was told of is not kept.
-    async fn resync(&self, node: &NodeName, ids: &[ContainerId], unsaid: &mut Vec<Correction>) {
-        let parts = ids.len().max(unsaid.len()).div_ceil(RESYNC_MAX);
-        for part in 0..parts {
-            let corrections: Vec<_> = unsaid.iter().take(RESYNC_MAX).cloned().collect();
-            let container_ids: Vec<_> = ids.iter().skip(part * RESYNC_MAX).take(RESYNC_MAX).copied().collect();
-            let request = ResyncRequest { container_ids, corrections, ..ResyncRequest::default() };
-            match producer::resync(&self.client, &self.prefix, node, &request, self.limits.answer).await {
-                Ok(_) => drop(unsaid.drain(..request.corrections.len())),
-                Err(why) => {
-                    tracing::info!(%node, %why, "its producer does not look again");
-                    return;
-                }
-            }
-        }
     }
 
     /// Asks the node's projector to build indexes of it anew, or with no members named all of its keys.
