@@ -1,16 +1,34 @@
-//! Keys in other slots that tell of a node's containers: which nodes an id is on, totals of services, names of nodes.
-//! They are written after the node's own; `untold` says of which that is yet to be done.
+//! Keys in other slots that tell of a node's containers: which nodes an id is on, and totals of services. They are
+//! written after the node's own; `untold` says of which that is yet to be done. To the list of nodes the projector sees.
 
 use std::collections::BTreeMap;
 
 use domain::node::DriftKind;
-use domain::{Container, IndexMember, NodeName, Prefix, Status};
+use domain::{Container, ContainerId, IndexMember, NodeName, Prefix, Status};
 use redis::{Cmd, Value};
 use serde::Deserialize;
 use service::redis::{Error, Store};
 use view::keys::NodeKeys;
 
 use crate::finding::Finding;
+
+/// Of what other slots tell.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Member {
+    /// That a container is on the node.
+    Container(ContainerId),
+    /// The node's share of a service's totals.
+    Service(String),
+}
+
+impl From<Member> for IndexMember {
+    fn from(member: Member) -> Self {
+        match member {
+            Member::Container(id) => Self::Container(id),
+            Member::Service(service) => Self::Service(service),
+        }
+    }
+}
 
 /// One node's part of a service's totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -24,7 +42,7 @@ struct Share {
 /// What keys in other slots say of a node, or should say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
-    /// The node is in the set.
+    /// The node is in the container's set.
     In(bool),
     /// Its share of a service; whether the totals are the sum of all shares, and the service is listed.
     Share { share: Option<ShareText>, sums: bool, listed: bool },
@@ -41,20 +59,19 @@ impl From<Share> for ShareText {
 }
 
 /// Every member that other slots are to know of the node.
-pub(crate) fn members(keys: &NodeKeys) -> Vec<IndexMember> {
-    let ids = keys.view.containers.iter().map(|container| IndexMember::Container(container.id));
+pub(crate) fn members(keys: &NodeKeys) -> Vec<Member> {
+    let ids = keys.view.containers.iter().map(|container| Member::Container(container.id));
     let mut services: Vec<_> = keys.view.containers.iter().filter_map(Container::compose_service).collect();
     services.sort();
     services.dedup();
-    ids.chain(services.into_iter().map(IndexMember::Service)).chain([IndexMember::Node]).collect()
+    ids.chain(services.into_iter().map(Member::Service)).collect()
 }
 
 /// What other slots should say of a member, as the node's keys are.
-pub(crate) fn expected(keys: &NodeKeys, member: &IndexMember) -> Told {
+pub(crate) fn expected(keys: &NodeKeys, member: &Member) -> Told {
     match member {
-        IndexMember::Node => Told::In(!keys.view.node.is_empty()),
-        IndexMember::Container(id) => Told::In(keys.view.containers.iter().any(|container| container.id == *id)),
-        IndexMember::Service(service) => {
+        Member::Container(id) => Told::In(keys.view.containers.iter().any(|container| container.id == *id)),
+        Member::Service(service) => {
             let mut share = Share::default();
             let of = |container: &&Container| container.compose_service().as_ref() == Some(service);
             for container in keys.view.containers.iter().filter(of) {
@@ -74,7 +91,7 @@ pub(crate) async fn read(
     store: &Store,
     prefix: &Prefix,
     node: &NodeName,
-    members: &[IndexMember],
+    members: &[Member],
 ) -> Result<Vec<Option<Told>>, Error> {
     let mut pipeline = redis::pipe();
     for member in members {
@@ -88,8 +105,8 @@ pub(crate) async fn read(
     let answers: Vec<Value> = store.pipeline(pipeline.ignore_errors()).await?;
     let mut answers = answers.into_iter();
     let told = members.iter().map(|member| match member {
-        IndexMember::Node | IndexMember::Container(_) => read_in(answers.next()?).map(Told::In),
-        IndexMember::Service(_) => {
+        Member::Container(_) => read_in(answers.next()?).map(Told::In),
+        Member::Service(_) => {
             let (totals, listed) = (answers.next()?, answers.next()?);
             let totals = redis::from_redis_value::<BTreeMap<String, String>>(totals).ok()?;
             let (share, sums) = read_totals(&totals, node)?;
@@ -99,16 +116,15 @@ pub(crate) async fn read(
     Ok(told.collect())
 }
 
-fn questions(prefix: &Prefix, node: &NodeName, member: &IndexMember) -> Vec<Cmd> {
+fn questions(prefix: &Prefix, node: &NodeName, member: &Member) -> Vec<Cmd> {
     let is_in = |set: String, member: &str| {
         let mut ask = redis::cmd("SISMEMBER");
         ask.arg(set).arg(member);
         ask
     };
     match member {
-        IndexMember::Node => vec![is_in(prefix.nodes_key(), node.as_str())],
-        IndexMember::Container(id) => vec![is_in(prefix.id_key(id), node.as_str())],
-        IndexMember::Service(service) => {
+        Member::Container(id) => vec![is_in(prefix.id_key(id), node.as_str())],
+        Member::Service(service) => {
             let mut totals = redis::cmd("HGETALL");
             totals.arg(prefix.service_key(service));
             vec![totals, is_in(prefix.services_key(), service)]
@@ -146,25 +162,26 @@ pub(crate) fn is_wrong(expected: &Told, told: Option<&Told>) -> bool {
 }
 
 /// The members of which other slots say something else than the node's keys, and that are not yet to be told.
-pub(crate) fn misfits(keys: &NodeKeys, members: &[IndexMember], told: &[Option<Told>]) -> Vec<IndexMember> {
-    let differs = |(member, told): &(&IndexMember, &Option<Told>)| {
-        is_wrong(&expected(keys, member), told.as_ref()) && !keys.untold.contains(&member.to_string())
+pub(crate) fn misfits(keys: &NodeKeys, members: &[Member], told: &[Option<Told>]) -> Vec<Member> {
+    let differs = |(member, told): &(&Member, &Option<Told>)| {
+        is_wrong(&expected(keys, member), told.as_ref()) && !is_untold(keys, member)
     };
     members.iter().zip(told).filter(differs).map(|(member, _)| member.clone()).collect()
 }
 
+/// Other slots are yet to be told of it.
+pub(crate) fn is_untold(keys: &NodeKeys, member: &Member) -> bool {
+    keys.untold.contains(&IndexMember::from(member.clone()).to_string())
+}
+
 /// What is wrong with a member.
-pub(crate) fn finding(member: IndexMember) -> Finding {
-    let container = match &member {
-        IndexMember::Container(id) => Some(*id),
-        IndexMember::Service(_) | IndexMember::Node => None,
+pub(crate) fn finding(member: Member) -> Finding {
+    let (container, field) = match &member {
+        Member::Container(id) => (Some(*id), "id".to_owned()),
+        Member::Service(service) => (None, IndexMember::Service(service.clone()).to_string()),
     };
-    let field = match &member {
-        IndexMember::Container(_) => "id".to_owned(),
-        IndexMember::Service(_) => member.to_string(),
-        IndexMember::Node => "nodes".to_owned(),
-    };
-    Finding { kind: DriftKind::EditedStore, container, fields: vec![field], members: vec![member], held: 0, sure: true }
+    let (fields, members) = (vec![field], vec![member.into()]);
+    Finding { kind: DriftKind::EditedStore, container, fields, members, held: 0, sure: true }
 }
 
 #[cfg(test)]

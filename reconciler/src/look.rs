@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use domain::node::{DriftKind, NodeStatus};
-use domain::{Container, ContainerId, IndexMember, NodeName, Record, Stamp, digest};
+use domain::{Container, ContainerId, NodeName, Record, Stamp, digest};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 use view::keys::NodeKeys;
@@ -13,6 +13,7 @@ use view::store::NodeView;
 use view::unsaid::Unsaid;
 
 use crate::compare::{as_last_known, compare};
+use crate::elsewhere::Member;
 use crate::engine::{Doubt, doubts};
 use crate::finding::{Finding, Ledger};
 use crate::trouble::Trouble;
@@ -63,8 +64,9 @@ impl Desk {
     pub(crate) async fn look(&self, node: &NodeName, memory: &mut Memory, share: Share) -> Result<Look, Trouble> {
         let mut keys = self.examine(node).await?;
         let status = status(&keys.view);
-        if !is_settled(&keys.view, status) {
-            return Ok(Look { findings: None, missed: 0, status, answers: false, any: None });
+        let unsettled = |missed| Look { findings: None, missed, status, answers: false, any: None };
+        if !is_settled(&keys.view) {
+            return Ok(unsettled(0));
         }
         let mut findings = indexes::misfits(&keys);
         findings.extend(unreadable(&keys.view));
@@ -74,6 +76,9 @@ impl Desk {
             missed = snapshot.head.missed_events;
             if !snapshot.head.same && answer_stamp(snapshot).epoch >= store_stamp(&keys.view).epoch {
                 keys = self.covering(node, answer_stamp(snapshot)).await?;
+                if !is_settled(&keys.view) {
+                    return Ok(unsettled(missed));
+                }
                 doubted = doubts(
                     compare(status, &keys.view.containers, &snapshot.containers),
                     &keys.view.containers,
@@ -200,9 +205,9 @@ impl Desk {
         let again = elsewhere::read(&self.store, &self.prefix, node, &suspects).await?;
         let suspects = elsewhere::misfits(&keys, &suspects, &again);
         let after = self.examine(node).await?;
-        let stands = |member: &IndexMember| {
+        let stands = |member: &Member| {
             let same = elsewhere::expected(&keys, member) == elsewhere::expected(&after, member);
-            same && !after.untold.contains(&member.to_string())
+            same && !elsewhere::is_untold(&after, member)
         };
         Ok(suspects.into_iter().filter(stands).map(elsewhere::finding).collect())
     }
@@ -227,9 +232,11 @@ fn unreadable(view: &NodeView) -> impl Iterator<Item = Finding> {
         .filter_map(|(id, invalid)| Some(found(id.parse().ok()?, DriftKind::EditedStore, &[invalid.field()], 0, true)))
 }
 
-/// Nothing that builds the keys anew is under way; of a lost node that waits for its return.
-fn is_settled(view: &NodeView, status: NodeStatus) -> bool {
-    view.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.rebuild.is_none() || status == NodeStatus::Lost)
+/// Nothing that builds the keys anew is under way; of a lost node that waits for its return. Where the node's hash or
+/// checkpoint is not there, the projector finds and names that.
+pub(crate) fn is_settled(view: &NodeView) -> bool {
+    let checkpoint = view.checkpoint.as_ref().filter(|_| view.node.contains_key("name"));
+    checkpoint.is_some_and(|checkpoint| checkpoint.rebuild.is_none() || status(view) == NodeStatus::Lost)
 }
 
 fn status(view: &NodeView) -> NodeStatus {

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::node::{DriftKind, NodeStatus};
-use domain::{ContainerId, IndexMember, NodeName, Prefix};
+use domain::node::{DriftKind, NodeChange, NodeStatus};
+use domain::{ContainerId, NodeName, Prefix, Subject};
 use redis::{Cmd, Value};
 use view::record::State;
+use view::store::NodeView;
 
-use crate::elsewhere;
+use crate::elsewhere::{self, Member};
 use crate::finding::{Finding, Verdict};
-use crate::look::{Look, Memory};
+use crate::look::{Look, Memory, is_settled};
 use crate::trouble::Trouble;
 use crate::worker::Desk;
 
@@ -36,12 +37,10 @@ enum Key {
     Service(String),
     /// Names of services.
     Services,
-    /// Names of nodes.
-    Nodes,
 }
 
 /// What a node is said to have, and may not have.
-type Suspect = (NodeName, IndexMember);
+type Suspect = (NodeName, Member);
 
 impl Sweep {
     /// Comes by the next keys, and has put right what is wrong with them.
@@ -89,7 +88,6 @@ fn parse(prefix: &Prefix, key: &str) -> Option<Key> {
         Some(("id", id)) => Some(Key::Id(id.parse().ok()?)),
         Some(("service", service)) => Some(Key::Service(service.to_owned())),
         None if rest == "services" => Some(Key::Services),
-        None if rest == "nodes" => Some(Key::Nodes),
         Some(_) | None => None,
     }
 }
@@ -101,18 +99,14 @@ impl Desk {
         let mut services: BTreeMap<&NodeName, Vec<&String>> = BTreeMap::new();
         for key in keys {
             match key {
-                Key::Container(node, id) => suspects.push((node.clone(), IndexMember::Container(*id))),
+                Key::Container(node, id) => suspects.push((node.clone(), Member::Container(*id))),
                 Key::NodeService(node, service) => services.entry(node).or_default().push(service),
                 Key::Id(id) => {
                     let nodes = view::store::nodes_of(&self.store, &self.prefix, id).await?;
-                    suspects.extend(nodes.into_iter().map(|node| (node, IndexMember::Container(*id))));
+                    suspects.extend(nodes.into_iter().map(|node| (node, Member::Container(*id))));
                 }
                 Key::Service(service) => suspects.extend(self.sharers(service).await?),
                 Key::Services => suspects.extend(self.empty_services().await?),
-                Key::Nodes => {
-                    let nodes = view::store::nodes(&self.store, &self.prefix).await?;
-                    suspects.extend(nodes.into_iter().map(|node| (node, IndexMember::Node)));
-                }
             }
         }
         suspects.sort();
@@ -125,7 +119,7 @@ impl Desk {
             let keys = self.examine(node).await?;
             let unnamed =
                 services.into_iter().filter(|service| !keys.members.contains_key(&format!("service:{service}")));
-            suspects.extend(unnamed.map(|service| (node.clone(), IndexMember::Service(service.clone()))));
+            suspects.extend(unnamed.map(|service| (node.clone(), Member::Service(service.clone()))));
         }
         Ok(suspects)
     }
@@ -157,7 +151,7 @@ impl Desk {
         if nodes.is_empty() {
             nodes.extend(view::store::nodes(&self.store, &self.prefix).await?.into_iter().next());
         }
-        Ok(nodes.into_iter().map(|node| (node, IndexMember::Service(service.to_owned()))).collect())
+        Ok(nodes.into_iter().map(|node| (node, Member::Service(service.to_owned()))).collect())
     }
 
     /// Services that are listed and have no totals.
@@ -167,35 +161,34 @@ impl Desk {
             return Ok(Vec::new());
         };
         let empty = listed.into_iter().filter(|service| service.nodes.is_empty());
-        Ok(empty.map(|service| (any.clone(), IndexMember::Service(service.name))).collect())
+        Ok(empty.map(|service| (any.clone(), Member::Service(service.name))).collect())
     }
 
     /// What is wrong with a suspect, if it is wrong also when all is read again.
-    async fn judged(&self, node: &NodeName, member: IndexMember) -> Result<Option<Finding>, Trouble> {
+    async fn judged(&self, node: &NodeName, member: Member) -> Result<Option<Finding>, Trouble> {
         let before = self.examine(node).await?;
-        if before.untold.contains(&member.to_string()) {
+        if elsewhere::is_untold(&before, &member) || !self.stands(node, &before.view).await? {
             return Ok(None);
         }
         let stray = match &member {
             // Indexes and keys of one node change in one call: what is there without the other is wrong.
-            IndexMember::Container(id) => {
+            Member::Container(id) => {
                 let is_named = before.members.get("containers").is_some_and(|ids| ids.contains(&id.to_string()));
                 // One that lives is absent from the index alone: the look at its node finds that.
                 !is_named && self.exists(self.prefix.container_key(node, id)).await? && !self.lives(node, id).await?
             }
-            IndexMember::Service(service) => {
+            Member::Service(service) => {
                 let is_named = before.members.contains_key(&format!("service:{service}"));
                 !is_named && self.exists(self.prefix.node_service_key(node, service)).await?
             }
-            IndexMember::Node => false,
         };
         let told = elsewhere::read(&self.store, &self.prefix, node, std::slice::from_ref(&member)).await?;
         let after = self.examine(node).await?;
         let expected = elsewhere::expected(&before, &member);
-        if after.untold.contains(&member.to_string()) || elsewhere::expected(&after, &member) != expected {
+        if elsewhere::is_untold(&after, &member) || elsewhere::expected(&after, &member) != expected {
             return Ok(None);
         }
-        let kind = if stray && matches!(member, IndexMember::Container(_)) {
+        let kind = if stray && matches!(member, Member::Container(_)) {
             DriftKind::Ghost
         } else if stray || elsewhere::is_wrong(&expected, told.first().cloned().flatten().as_ref()) {
             DriftKind::EditedStore
@@ -203,6 +196,16 @@ impl Desk {
             return Ok(None);
         };
         Ok(Some(Finding { kind, ..elsewhere::finding(member) }))
+    }
+
+    /// The node's keys are what they are to be, or are to be none: else all of them are about to be built anew.
+    async fn stands(&self, node: &NodeName, view: &NodeView) -> Result<bool, Trouble> {
+        if view.checkpoint.is_some() || !view.node.is_empty() {
+            return Ok(is_settled(view));
+        }
+        let state = State::open(&self.jetstream, &self.prefix, self.partitions.of(node)).await?;
+        let last = state.last_of(node).await?;
+        Ok(last.is_none_or(|(_, record)| record.subject == Subject::Node(NodeChange::Forgotten)))
     }
 
     /// The record has it, and not as removed.
@@ -217,21 +220,16 @@ impl Desk {
 }
 
 /// Whether the node has what other keys say that it has.
-fn own_key(prefix: &Prefix, node: &NodeName, member: &IndexMember) -> Cmd {
+fn own_key(prefix: &Prefix, node: &NodeName, member: &Member) -> Cmd {
     match member {
-        IndexMember::Container(id) => {
+        Member::Container(id) => {
             let mut ask = redis::cmd("SISMEMBER");
             ask.arg(prefix.containers_key(node)).arg(id.to_string());
             ask
         }
-        IndexMember::Service(service) => {
+        Member::Service(service) => {
             let mut ask = redis::cmd("EXISTS");
             ask.arg(prefix.node_service_key(node, service));
-            ask
-        }
-        IndexMember::Node => {
-            let mut ask = redis::cmd("EXISTS");
-            ask.arg(prefix.node_key(node));
             ask
         }
     }
@@ -253,7 +251,7 @@ mod tests {
             (format!("deckwatch:id:{id}"), Some(Key::Id(container))),
             ("deckwatch:service:a/b".to_owned(), Some(Key::Service("a/b".to_owned()))),
             ("deckwatch:services".to_owned(), Some(Key::Services)),
-            ("deckwatch:nodes".to_owned(), Some(Key::Nodes)),
+            ("deckwatch:nodes".to_owned(), None),
             ("deckwatch:{n1}:container:x".to_owned(), None),
             ("deckwatch:{n.1}:service:a/b".to_owned(), None),
             ("deckwatch2:nodes".to_owned(), None),
