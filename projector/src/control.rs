@@ -7,6 +7,7 @@ use domain::wire::Wire;
 use domain::{ContainerId, IndexMember, NodeName, Partition};
 use futures::StreamExt;
 
+use crate::follow::stands;
 use crate::telling::tell;
 use crate::trouble::Trouble;
 use crate::worker::{Shared, Worker};
@@ -69,9 +70,11 @@ enum Answer {
     Mended,
     /// A rebuild began: the record is read again from there.
     Begun,
+    /// The node's keys are not as they were written.
+    Doubted,
 }
 
-impl Worker {
+impl Worker<'_> {
     /// Does what was asked for, and answers. A rebuild has all checkpoints verified.
     pub(crate) async fn rebuild_on_request(&mut self, request: Request) -> Result<(), Trouble> {
         let Request { client, reply, node, members } = request;
@@ -81,15 +84,18 @@ impl Worker {
         }
         let answer =
             if members.is_empty() { self.begin_asked(&node).await? } else { self.mend(&node, &members).await? };
-        if let Answer::NoSuchNode = answer {
-            refuse(&client, reply, "404", "no such node").await;
-            return Ok(());
-        }
-        if let Some(reply) = reply {
-            drop(client.publish(reply, RebuildResponse {}.encode().into()).await);
+        match answer {
+            Answer::NoSuchNode => refuse(&client, reply, "404", "no such node").await,
+            Answer::Doubted => refuse(&client, reply, "503", "its keys are verified first").await,
+            Answer::Mended | Answer::Begun => {
+                if let Some(reply) = reply {
+                    drop(client.publish(reply, RebuildResponse {}.encode().into()).await);
+                }
+            }
         }
         match answer {
             Answer::Begun => Err(Trouble::Changed("a rebuild was asked for")),
+            Answer::Doubted => Err(Trouble::Changed("the store is not what was written")),
             Answer::Mended | Answer::NoSuchNode => Ok(()),
         }
     }
@@ -97,6 +103,10 @@ impl Worker {
     async fn begin_asked(&mut self, node: &NodeName) -> Result<Answer, Trouble> {
         let standings = self.shared.keys.standings(std::slice::from_ref(node)).await?;
         let Some(standing) = standings.into_iter().next() else { return Ok(Answer::NoSuchNode) };
+        if !stands(self.nodes.get(node), &standing) {
+            // What is wrong with it is to be named before it is put right.
+            return Ok(Answer::Doubted);
+        }
         self.shared.keys.not_current(self.partition).await?;
         let known = self.begin_rebuild(node, &standing, self.place, "asked for").await?;
         Ok(if known.is_some() { Answer::Begun } else { Answer::NoSuchNode })

@@ -15,7 +15,7 @@ pub(crate) enum Verdict {
     Rebuild(&'static str),
 }
 
-/// Judges a node's checkpoint. `writer` is that of the record at its sequence, if there is one.
+/// Judges a node's checkpoint. `writer` is that of the node's record at its sequence, if there is one.
 pub(crate) fn judge(
     checkpoint: Option<&Checkpoint>,
     partition: Partition,
@@ -39,7 +39,7 @@ pub(crate) fn judge(
     match writer {
         Some(writer) if writer == checkpoint.place.writer => Verdict::Follow,
         Some(_) => Verdict::Rebuild("another record stands at the checkpoint"),
-        None => Verdict::Rebuild("no record stands at the checkpoint"),
+        None => Verdict::Rebuild("no record of the node stands at the checkpoint"),
     }
 }
 

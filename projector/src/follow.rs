@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::batch::{From, Known, Taken, changes};
 use crate::control::Control;
 use crate::fold::Change;
-use crate::keys::Applied;
+use crate::keys::{Applied, Standing};
 use crate::rebuild::new_rebuild;
 use crate::renewal::Look;
 use crate::telling::tell;
@@ -49,7 +49,7 @@ struct Part {
     records: Vec<Taken>,
 }
 
-impl Worker {
+impl Worker<'_> {
     /// Follows the record while the lease is held, until told to stop.
     pub(crate) async fn follow(&mut self, holding: &mut watch::Receiver<bool>, stop: &Stop) -> Result<(), Trouble> {
         let mut follower = self.state.follow(self.applied).await?;
@@ -70,7 +70,7 @@ impl Worker {
                 _ = tick.tick() => self.tick(&mut timers).await?,
             }
             let now = Instant::now();
-            self.asks.look(&self.nodes, now, heartbeat);
+            self.asks.look(self.nodes, now, heartbeat);
             self.asks.ask(&self.shared.client, &self.shared.config.prefix, now, heartbeat);
         }
     }
@@ -175,8 +175,11 @@ impl Worker {
             tell(&self.shared.keys, &name, limits.questions).await?;
         }
         let sequence = records.last().map_or(0, |taken| taken.sequence);
-        let known = last.map_or(Known::Retired { sequence }, |checkpoint| Known::At { checkpoint });
-        Ok((name, known))
+        let Some(checkpoint) = last else {
+            self.shared.drifts.forget(&name);
+            return Ok((name, Known::Retired { sequence }));
+        };
+        Ok((name, Known::At { checkpoint }))
     }
 
     async fn apply_change(&self, name: &NodeName, change: Change) -> Result<u64, Trouble> {
@@ -279,12 +282,8 @@ impl Worker {
     async fn verify_store(&mut self) -> Result<(), Trouble> {
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
         let standings = self.shared.keys.standings(&names).await?;
-        for (name, standing) in names.iter().zip(standings) {
-            let stands = match self.nodes.get(name) {
-                Some(Known::At { checkpoint }) => standing.is_there && standing.stored == Stored::from(checkpoint),
-                Some(Known::Retired { .. }) | None => !standing.is_there,
-            };
-            if !stands {
+        for (name, standing) in names.iter().zip(&standings) {
+            if !stands(self.nodes.get(name), standing) {
                 return Err(Trouble::Changed("the store is not what was written"));
             }
         }
@@ -314,6 +313,14 @@ impl Worker {
         } else {
             health.unready("lag", "there are records that are not in Redis yet");
         }
+    }
+}
+
+/// The node's keys are as they were written last.
+pub(crate) fn stands(known: Option<&Known>, standing: &Standing) -> bool {
+    match known {
+        Some(Known::At { checkpoint }) => standing.is_there && standing.stored == Stored::from(checkpoint),
+        Some(Known::Retired { .. }) | None => !standing.is_there,
     }
 }
 

@@ -215,6 +215,21 @@ impl Keys {
         }
     }
 
+    /// It is yet to be told whether the list of nodes has the node.
+    pub(crate) async fn is_untold(&self, node: &NodeName) -> Result<bool, Error> {
+        let mut ask = redis::cmd("SISMEMBER");
+        ask.arg(self.prefix.untold_key(node)).arg(IndexMember::Node.to_string());
+        mended(self.store.query(&ask).await)
+    }
+
+    /// One of a node's containers, if it has any.
+    pub(crate) async fn any_container(&self, node: &NodeName) -> Result<Option<ContainerId>, Error> {
+        let mut ask = redis::cmd("SRANDMEMBER");
+        ask.arg(self.prefix.containers_key(node));
+        let id: Option<String> = mended(self.store.query(&ask).await)?;
+        Ok(id.and_then(|id| id.parse().ok()))
+    }
+
     /// A key is there.
     pub(crate) async fn exists(&self, key: &str) -> Result<bool, Error> {
         self.store.query(redis::cmd("EXISTS").arg(key)).await

@@ -7,6 +7,7 @@
 //! 3. What other slots must be told stands in `untold` until it is told
 //!    (`tests/servers/main.rs`: `what_was_untold_at_a_crash_is_told`).
 //! 4. `<prefix>:partition:<p>` is there only while the partition is current (`renewal`).
+//! 5. What it puts right by itself because another hand changed it is named and counted, once (`drift`, `naming`).
 //!
 //! It writes nothing to the record and asks no engine: what it needs it asks of the producers.
 
@@ -23,10 +24,12 @@ mod batch;
 mod beats;
 mod control;
 mod cursor;
+mod drift;
 mod fold;
 mod follow;
 mod keys;
 mod library;
+mod naming;
 mod ops;
 mod rebuild;
 mod renewal;
@@ -67,11 +70,13 @@ pub struct Limits {
     pub questions: usize,
     /// Nodes whose signs of life are remembered until they are written.
     pub beats: usize,
+    /// Nodes whose drifts are remembered until they are said.
+    pub drifts: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { batch_records: 500, batch_bytes: 256 * 1024, questions: 32, beats: 10_000 }
+        Self { batch_records: 500, batch_bytes: 256 * 1024, questions: 32, beats: 10_000, drifts: 10_000 }
     }
 }
 
@@ -114,13 +119,20 @@ async fn project(
         keys: keys::Keys { store, prefix: config.prefix.clone() },
         beats,
         tally: tally::Tally::new(context.metrics.clone()),
+        drifts: naming::Drifts::new(context.metrics.clone(), config.limits.drifts),
         began: Instant::now(),
         config,
         context,
         client,
         jetstream,
     });
-    work(&shared).await
+    let working = async {
+        let result = work(&shared).await;
+        shared.context.stop.trigger();
+        result
+    };
+    let (result, ()) = futures::join!(working, naming::say(&shared));
+    result
 }
 
 async fn work(shared: &Arc<worker::Shared>) -> Result<(), Failure> {

@@ -231,7 +231,8 @@ local function count(base)
   on('HSET', base .. 'node', 'containers', on('SCARD', base .. 'containers'), 'running', on('SCARD', base .. 'status:running'))
 end
 
--- Applies operations to a node, if its checkpoint is the expected one.
+-- Applies operations to a node, if its checkpoint is the expected one. A checkpoint without the node's hash is that of
+-- nothing: only what makes the node anew, or ends it, goes on from there.
 -- ARGV: the expected checkpoint, the new one (all empty: none), the operations.
 -- Answers {'applied', <how many are untold>}, or {'refused', <the stored checkpoint>}.
 local function apply(keys, args)
@@ -240,8 +241,11 @@ local function apply(keys, args)
   for i = 1, width do
     if stored[i] ~= args[i] then return {'refused', unpack(stored)} end
   end
-  if redis.call('EXISTS', base .. 'node') == 0 then untold(base, 'node') end
   local i = 2 * width + 1
+  if on('HEXISTS', base .. 'node', 'name') == 0 then
+    if stored[1] ~= '' and args[i] ~= 'begin' and args[i] ~= 'forget' then return {'refused', unpack(stored)} end
+    untold(base, 'node')
+  end
   while i <= #args do
     local operation = operations[args[i]]
     if not operation then return redis.error_reply('ERR unknown operation ' .. tostring(args[i])) end
@@ -398,19 +402,19 @@ local function mend_statuses(base)
 end
 
 -- Builds indexes anew from the containers' keys, and has other slots told again. ARGV: `gone:<id>` for containers that
--- are to be removed, and members as `untold` has them; `node` stands for the node's sets by status, too.
+-- are to be removed, and members as `untold` has them, but that `node` stands for the node's sets by status alone.
 local function mend(keys, args)
   local base, services = base_of(keys), {}
   for _, member in ipairs(args) do
     local kind, name = string.match(member, '^(%a+):?(.*)$')
     if kind == 'gone' then
       remove(base, name)
+    elseif kind == 'node' then
+      mend_statuses(base)
     else
       if kind == 'service' then
         services[name] = true
         redis.call('DEL', base .. 'service:' .. name)
-      elseif kind == 'node' then
-        mend_statuses(base)
       end
       untold(base, member)
     end

@@ -18,7 +18,7 @@ pub(crate) fn new_rebuild() -> Rebuild {
     Rebuild { token: format!("{:016x}", service::random()), since: service::clock::now(), stated: false }
 }
 
-impl Worker {
+impl Worker<'_> {
     /// Begins to build a node's keys anew. `end` is the last place of the record.
     /// `None`: there is no such node, neither in the record nor in the store.
     pub(crate) async fn begin_rebuild(
@@ -31,7 +31,11 @@ impl Worker {
         let is_empty = standing.stored.is_absent() && !standing.is_there;
         let expected = standing.stored.clone();
         let Some((sequence, last)) = self.state.last_of(name).await? else {
-            if is_empty {
+            if standing.stored.is_absent() {
+                // No projector wrote it.
+                if !is_empty {
+                    self.apply_one(Change::forget(self.partition, name.clone(), expected)).await?;
+                }
                 return Ok(None);
             }
             // The record knows nothing of it yet: what it once said is unknown until it speaks again.

@@ -19,11 +19,14 @@ use crate::ask::Asks;
 use crate::batch::Known;
 use crate::beats::Beats;
 use crate::cursor::{Verdict, judge};
+use crate::drift::{Found, changed};
 use crate::keys::{Keys, Standing};
+use crate::naming::Drifts;
 use crate::renewal::Renewal;
 use crate::tally::Tally;
 use crate::telling::tell;
 use crate::trouble::Trouble;
+use view::checkpoint::{Checkpoint, Stored};
 use view::record::{Extent, State};
 
 /// How long to wait before the work is begun anew, at first; then twice as long each time, up to the second one.
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) partitions: Partitions,
     pub(crate) beats: Arc<Beats>,
     pub(crate) tally: Tally,
+    pub(crate) drifts: Drifts,
     /// Begin of the monotonic time that decisions are made of.
     pub(crate) began: Instant,
 }
@@ -54,11 +58,12 @@ impl Shared {
 }
 
 /// The work on one partition.
-pub(crate) struct Worker {
+pub(crate) struct Worker<'a> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) partition: Partition,
     pub(crate) state: State,
-    pub(crate) nodes: BTreeMap<NodeName, Known>,
+    /// Of a work before this one until all checkpoints are verified: what was written then.
+    pub(crate) nodes: &'a mut BTreeMap<NodeName, Known>,
     /// The stream as it was when all checkpoints were verified.
     pub(crate) extent: Extent,
     /// Up to this sequence all records are applied.
@@ -98,6 +103,7 @@ async fn work(
 ) -> Result<(), Failure> {
     let health = shared.health(partition);
     let mut again = AGAIN_AFTER.0;
+    let mut nodes = BTreeMap::new();
     loop {
         while !stop.is_stopped() && !healthy.load(Ordering::SeqCst) {
             match reach(&shared, partition).await {
@@ -123,7 +129,7 @@ async fn work(
             tokio::time::sleep(DRAIN_TIME).await;
         };
         tokio::select! {
-            result = once(Arc::clone(&shared), partition, &mut holding, stop) => match result {
+            result = once(Arc::clone(&shared), partition, &mut nodes, &mut holding, stop) => match result {
                 Ok(()) => {}
                 Err(trouble) => {
                     healthy.store(false, Ordering::SeqCst);
@@ -147,18 +153,23 @@ async fn reach(shared: &Shared, partition: Partition) -> Result<(), Trouble> {
 async fn once(
     shared: Arc<Shared>,
     partition: Partition,
+    nodes: &mut BTreeMap<NodeName, Known>,
     holding: &mut watch::Receiver<bool>,
     stop: &Stop,
 ) -> Result<(), Trouble> {
-    let mut worker = Worker::verified(shared, partition).await?;
+    let mut worker = Worker::verified(shared, partition, nodes).await?;
     let result = worker.follow(holding, stop).await;
     worker.shared.tally.set(partition, 0);
     result
 }
 
-impl Worker {
+impl<'a> Worker<'a> {
     /// Reads all checkpoints, and sees to it that each is a place of the record.
-    async fn verified(shared: Arc<Shared>, partition: Partition) -> Result<Self, Trouble> {
+    async fn verified(
+        shared: Arc<Shared>,
+        partition: Partition,
+        nodes: &'a mut BTreeMap<NodeName, Known>,
+    ) -> Result<Self, Trouble> {
         let health = shared.health(partition);
         shared.keys.prepare(shared.partitions).await?.map_err(Trouble::Failed)?;
         let state = State::open(&shared.jetstream, &shared.config.prefix, partition).await?;
@@ -171,7 +182,7 @@ impl Worker {
         let mut worker = Self {
             partition,
             state,
-            nodes: BTreeMap::new(),
+            nodes,
             extent,
             applied: 0,
             place: end,
@@ -197,12 +208,13 @@ impl Worker {
         let listed = shared.keys.nodes().await?;
         let mut names = self.state.nodes().await?;
         names.extend(listed.iter().filter(|name| self.owns(name)).cloned());
+        self.nodes.retain(|name, _| names.contains(name));
         let names: Vec<NodeName> = names.into_iter().collect();
         let standings = shared.keys.standings(&names).await?;
         let questions = shared.config.limits.questions;
         let judged = names.into_iter().zip(standings).map(|(name, standing)| {
             let this = &*self;
-            async move { this.judged(&standing).await.map(|verdict| (name, standing, verdict)) }.boxed()
+            async move { this.judged(&name, &standing).await.map(|verdict| (name, standing, verdict)) }.boxed()
         });
         let judged: Vec<_> = judged.collect();
         let judged: Vec<_> = stream::iter(judged).buffered(questions).try_collect().await?;
@@ -210,31 +222,87 @@ impl Worker {
             // A node may be about to stand before the partition's place: who lists now must not resume there.
             shared.keys.not_current(self.partition).await?;
         }
+        let mut strays = Vec::new();
         for (name, standing, verdict) in judged {
-            let known = match (verdict, standing.stored.parse()) {
-                (Verdict::Follow, Some(checkpoint)) => Some(Known::At { checkpoint }),
-                (Verdict::Follow, None) => None,
-                (Verdict::Rebuild(why), _) => self.begin_rebuild(&name, &standing, end, why).await?,
-            };
-            tell(&shared.keys, &name, questions).await?;
-            let is_there = matches!(known, Some(Known::At { .. }));
-            if is_there != listed.contains(&name) {
-                shared.keys.member(&shared.config.prefix.nodes_key(), name.as_str(), is_there).await?;
+            let changed = self.verify_node(&name, &standing, verdict, end, listed.contains(&name)).await?;
+            let is_there = matches!(self.nodes.get(&name), Some(Known::At { .. }));
+            match (changed.as_slice(), is_there) {
+                ([], _) => {}
+                (keys, true) => shared.drifts.name(&name, keys.iter().map(ToString::to_string).collect()),
+                (keys, false) => strays.extend(keys.iter().map(|key| format!("{key}:{name}"))),
             }
-            self.nodes.extend(known.map(|known| (name, known)));
         }
+        self.name_strays(strays);
         Ok(())
     }
 
-    async fn judged(&self, standing: &Standing) -> Result<Verdict, Trouble> {
+    /// Sees to it that the keys of one node can be followed. Answers which of them another hand had changed.
+    async fn verify_node(
+        &mut self,
+        name: &NodeName,
+        standing: &Standing,
+        verdict: Verdict,
+        end: Place,
+        listed: bool,
+    ) -> Result<Vec<&'static str>, Trouble> {
+        let shared = Arc::clone(&self.shared);
+        let written = self.written(name, standing).await?;
+        let is_untold = listed != standing.is_there && shared.keys.is_untold(name).await?;
+        let known = match (verdict, standing.stored.parse()) {
+            (Verdict::Follow, Some(checkpoint)) => Some(Known::At { checkpoint }),
+            (Verdict::Follow, None) => None,
+            (Verdict::Rebuild(why), _) => self.begin_rebuild(name, standing, end, why).await?,
+        };
+        tell(&shared.keys, name, shared.config.limits.questions).await?;
+        let lives = matches!(known, Some(Known::At { .. }));
+        if lives != listed {
+            shared.keys.member(&shared.config.prefix.nodes_key(), name.as_str(), lives).await?;
+        }
+        match known {
+            Some(known) => self.nodes.insert(name.clone(), known),
+            None => self.nodes.remove(name),
+        };
+        let listed = (!is_untold).then_some(listed);
+        Ok(changed(&Found { standing, verdict, written: written.as_ref(), listed, lives }))
+    }
+
+    /// The checkpoint that was written last, if another one is stored and the record still has its place.
+    async fn written(&self, name: &NodeName, standing: &Standing) -> Result<Option<Checkpoint>, Trouble> {
+        match self.nodes.get(name) {
+            Some(Known::At { checkpoint }) if standing.stored != Stored::from(checkpoint) => {
+                let verdict = self.judged_checkpoint(name, Some(checkpoint)).await?;
+                Ok((verdict == Verdict::Follow).then(|| checkpoint.clone()))
+            }
+            Some(Known::At { .. } | Known::Retired { .. }) | None => Ok(None),
+        }
+    }
+
+    /// Drifts of what is no node, or none any more, and so has no producer: any other says them.
+    fn name_strays(&self, strays: Vec<String>) {
+        let mut nodes = self.nodes.iter();
+        if let Some((node, _)) = nodes.find(|(_, known)| matches!(known, Known::At { .. }))
+            && !strays.is_empty()
+        {
+            self.shared.drifts.name(node, strays);
+        }
+    }
+
+    async fn judged(&self, name: &NodeName, standing: &Standing) -> Result<Verdict, Trouble> {
         let checkpoint = standing.stored.parse();
         if checkpoint.is_some() && !standing.is_there {
             return Ok(Verdict::Rebuild("the node's own key is gone"));
         }
-        let sequence = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.place.sequence);
+        self.judged_checkpoint(name, checkpoint.as_ref()).await
+    }
+
+    async fn judged_checkpoint(&self, name: &NodeName, checkpoint: Option<&Checkpoint>) -> Result<Verdict, Trouble> {
+        let sequence = checkpoint.map_or(0, |checkpoint| checkpoint.place.sequence);
         let span = self.extent.span;
-        let writer = if span.holds(sequence) { self.state.writer_at(sequence).await? } else { None };
-        Ok(judge(checkpoint.as_ref(), self.partition, span, writer))
+        let record = if span.holds(sequence) { self.state.record_at(sequence).await? } else { None };
+        // A rebuild may begin at a record of another node.
+        let is_rebuilt = checkpoint.is_some_and(|checkpoint| checkpoint.rebuild.is_some());
+        let writer = record.filter(|record| is_rebuilt || record.node == *name).map(|record| record.writer);
+        Ok(judge(checkpoint, self.partition, span, writer))
     }
 
     /// The node is of this partition.

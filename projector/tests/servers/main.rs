@@ -1,6 +1,7 @@
 //! The projector against real servers.
 #![expect(clippy::print_stdout, reason = "tells the times that were measured")]
 
+mod drifts;
 mod requests;
 mod world;
 

@@ -79,7 +79,7 @@ async fn indexes_are_built_anew_on_request() {
     world.ask::<i64>(&["SADD", "deckwatch:{n1}:service:shop/web", &ghost]).await;
     world.ask::<i64>(&["SREM", "deckwatch:{n1}:service:shop/web", &own]).await;
     world.ask::<i64>(&["HSET", totals, "running", "7"]).await;
-    world.ask::<i64>(&["DEL", &format!("deckwatch:id:{own}"), "deckwatch:nodes", "deckwatch:services"]).await;
+    world.ask::<i64>(&["DEL", &format!("deckwatch:id:{own}"), "deckwatch:services"]).await;
     world.ask::<i64>(&["SADD", &format!("deckwatch:id:{ghost}"), "n1", "elsewhere"]).await;
     world.ask::<i64>(&["HSET", &format!("deckwatch:{{n1}}:container:{ghost}"), "id", &ghost]).await;
     world.ask::<i64>(&["SADD", "deckwatch:{n1}:containers", &ghost, "nonsense"]).await;
@@ -95,7 +95,6 @@ async fn indexes_are_built_anew_on_request() {
     assert_eq!(world.members("deckwatch:{n1}:service:shop/web").await, std::slice::from_ref(&own));
     assert_eq!(world.hash(totals).await["running"], "1");
     assert_eq!(world.members(&format!("deckwatch:id:{own}")).await, ["n1"]);
-    assert_eq!(world.members("deckwatch:nodes").await, ["n1"]);
     assert_eq!(world.members("deckwatch:services").await, ["shop/web"]);
     assert_eq!(world.members("deckwatch:{n1}:containers").await, std::slice::from_ref(&own));
     assert_eq!(world.members("deckwatch:{n1}:status:running").await, [own]);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use domain::container::AsOf;
 use domain::names::Request;
-use domain::node::{Engine, Gap, GapRange, GapReason, Hello, Listed, NodeChange};
+use domain::node::{Correction, Engine, Gap, GapRange, GapReason, Hello, Listed, NodeChange};
 use domain::record::Recovery;
 use domain::rpc::{Responder, ResyncRequest, ResyncResponse};
 use domain::wire::Wire;
@@ -91,6 +91,14 @@ impl Projector {
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         self.context.stop.trigger();
         self.task.await.expect("it does not panic")
+    }
+
+    /// Drifts that it counted.
+    pub(crate) fn drifts(&self) -> usize {
+        let metrics = self.context.metrics.encode();
+        let counted =
+            metrics.lines().find_map(|line| line.strip_prefix("deckwatch_drifts_total{kind=\"edited_store\"} "));
+        counted.map_or(0, |count| count.parse().expect("a number"))
     }
 
     /// As kill -9: nothing is drained.
@@ -275,7 +283,7 @@ pub(crate) fn id(number: u8) -> ContainerId {
 pub(crate) struct Node {
     inner: Arc<Mutex<Inner>>,
     client: async_nats::Client,
-    name: NodeName,
+    pub(crate) name: NodeName,
 }
 
 struct Inner {
@@ -285,6 +293,7 @@ struct Inner {
     writer: Writer,
     containers: BTreeMap<ContainerId, Container>,
     tick: u64,
+    told: Vec<Correction>,
 }
 
 impl Node {
@@ -298,6 +307,7 @@ impl Node {
             writer: Writer(service::random()),
             containers: BTreeMap::new(),
             tick: 0,
+            told: Vec::new(),
         };
         Self { inner: Arc::new(Mutex::new(inner)), client: world.client.clone(), name }
     }
@@ -321,10 +331,17 @@ impl Node {
                 };
                 let answer = ResyncResponse { responder }.encode();
                 let reply = message.reply.expect("an answer is wanted");
+                this.inner.lock().await.told.extend(request.corrections);
                 this.client.publish(reply, answer.into()).await.expect("NATS answers");
                 this.statement(&[&request.request_id]).await;
             }
         })
+    }
+
+    /// The keys of each drift that it was told of.
+    pub(crate) async fn told(&self) -> Vec<String> {
+        let inner = self.inner.lock().await;
+        inner.told.iter().map(|correction| correction.fields.join(" ")).collect()
     }
 
     pub(crate) async fn hello(&self) {
