@@ -1,6 +1,8 @@
-"""Redis is changed by hand: the reconciler finds it, names it, counts it and has it put right."""
+"""Redis is changed by hand: the reconciler or the projector finds it, names it, counts it and has it put right."""
 
 import json
+import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -24,12 +26,22 @@ STRANGER = "f0" * 32
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory, engine, binary):
     """An installation with a reconciler, and two containers: one that runs, one that ended."""
+    yield from installation(tmp_path_factory, engine, INTERVAL)
+
+
+@pytest.fixture(scope="module")
+def unwatched(tmp_path_factory, engine, binary):
+    """The same, whose reconciler looks once, at the start: the projector is first to see what it can see."""
+    yield from installation(tmp_path_factory, engine, 3600)
+
+
+def installation(tmp_path_factory, engine, interval: float):
     stack = Stack(tmp_path_factory.mktemp("stack"), engine, settings=BRISK)
-    stack.roles.append(stack.make_reconciler("reconciler", "--interval", f"{INTERVAL:g}s"))
+    stack.roles.append(stack.make_reconciler("reconciler", "--interval", f"{interval:g}s"))
     try:
         stack.start()
-        engine.run(STUBBORN, name=f"running-{engine.run_id}", labels=LABELS)
-        engine.run(["sh", "-c", "exit 3"], name=f"ended-{engine.run_id}").wait()
+        engine.run(STUBBORN, name=f"running-{engine.run_id}-{interval:g}", labels=LABELS)
+        engine.run(["sh", "-c", "exit 3"], name=f"ended-{engine.run_id}-{interval:g}").wait()
         stack.wait_settled()
         yield stack
     finally:
@@ -38,16 +50,14 @@ def watched(tmp_path_factory, engine, binary):
 
 
 def drifts(stack: Stack) -> dict[str, float]:
-    """Drifts by kind, as the reconciler counts them."""
-    samples = http.samples(stack.role("reconciler").port)
+    """Drifts by kind, as those who find them count them."""
     prefix = "deckwatch_drifts_total"
-    return {name.removeprefix(prefix): count for name, count in samples.items() if name.startswith(prefix)}
-
-
-def corrections(stack: Stack) -> list[dict]:
-    answer = stack.ask("gaps", "-o", "json")
-    assert answer.code == 0, answer
-    return [item["correction"] for item in answer.json["items"] if item["type"] == "correction"]
+    found = Counter()
+    for role in stack.roles:
+        if role.process.running and role.process.name.startswith(("reconciler", "projector")):
+            samples = http.samples(role.port)
+            found.update({name.removeprefix(prefix): count for name, count in samples.items() if name.startswith(prefix)})
+    return dict(found)
 
 
 class Hand:
@@ -152,6 +162,19 @@ DAMAGE: dict[str, tuple[Callable[[Hand], object], set[str], str | None]] = {
     "nodes of an id deleted": (lambda hand: hand.redis.delete(f"deckwatch:id:{hand.running}"), {"edited_store"}, "id"),
     "another node of an id": (lambda hand: hand.redis.sadd(f"deckwatch:id:{STRANGER}", "n1"), {"edited_store"}, "id"),
     "nodes deleted": (lambda hand: hand.redis.delete("deckwatch:nodes"), {"edited_store"}, "nodes"),
+    "a node invented": (lambda hand: hand.redis.sadd("deckwatch:nodes", "ghost"), {"edited_store"}, "nodes:ghost"),
+    "the node's hash deleted": (lambda hand: hand.redis.delete(hand.key("node")), {"edited_store"}, "node"),
+    "the checkpoint deleted": (lambda hand: hand.redis.delete(hand.key("checkpoint")), {"edited_store"}, "checkpoint"),
+    "the checkpoint set back": (
+        lambda hand: hand.redis.hset(hand.key("checkpoint"), "sequence", 1),
+        {"edited_store"},
+        "checkpoint",
+    ),
+    "all of the node's keys deleted": (
+        lambda hand: hand.redis.delete(*hand.stack.store.keys(hand.key("*"))),
+        {"edited_store"},
+        "checkpoint",
+    ),
     "the node's counts": (lambda hand: hand.redis.hset(hand.key("node"), "running", "70"), {"edited_store"}, "running"),
     "a container invented": (invents_indexed, {"ghost", "edited_store"}, None),
     "a container invented outside of all indexes": (
@@ -162,15 +185,34 @@ DAMAGE: dict[str, tuple[Callable[[Hand], object], set[str], str | None]] = {
 }
 
 
-# The projector looks at this list itself each heartbeat, and may be first.
-UNNAMED = {"nodes deleted"}
-
-
 @pytest.mark.parametrize("what", DAMAGE)
 def test_a_change_by_hand_is_put_right_and_named(watched, what):
+    assert_put_right_and_named(watched, what)
+
+
+# What the projector looks at itself each heartbeat.
+OF_THE_PROJECTOR = [
+    "nodes deleted",
+    "a node invented",
+    "the node's hash deleted",
+    "the checkpoint deleted",
+    "the checkpoint set back",
+    "all of the node's keys deleted",
+]
+
+
+@pytest.mark.parametrize("what", OF_THE_PROJECTOR)
+@pytest.mark.parametrize("installation", ["watched", "unwatched"])
+def test_what_the_projector_puts_right_is_named_once(request, installation, what):
+    stack = request.getfixturevalue(installation)
+    counted, named = drifts(stack), len(stack.corrections())
+    assert_put_right_and_named(stack, what)
+    assert_named_once(stack, counted, named, DAMAGE[what][2])
+
+
+def assert_put_right_and_named(stack: Stack, what: str) -> None:
     damage, kinds, field = DAMAGE[what]
-    stack = watched
-    counted, named = drifts(stack), len(corrections(stack))
+    counted, named = drifts(stack), len(stack.corrections())
     hand = Hand(stack)
     before = hand.everything()
     damage(hand)
@@ -179,20 +221,38 @@ def test_a_change_by_hand_is_put_right_and_named(watched, what):
     def right() -> list[dict]:
         stack.equal()
         assert_equals_record(stack.store, stack.entries())
-        found = corrections(stack)[named:]
-        assert found or what in UNNAMED, "nothing is named in `gaps`"
+        found = stack.corrections()[named:]
+        assert found, "nothing is named in `gaps`"
         return found
 
     found = promised(right, BOUND, "Redis is right again, and it is said")
     assert {item["drift"] for item in found} <= kinds, found
-    if what in UNNAMED:
-        return
     assert field is None or any(field in item["fields"] for item in found), found
-    by_kind = {f'{{kind="{item["drift"]}"}}': 0 for item in found}
-    for item in found:
-        by_kind[f'{{kind="{item["drift"]}"}}'] += 1
-    more = {kind: count - counted.get(kind, 0) for kind, count in drifts(stack).items()}
+    assert_counted_as_named(stack, counted, found)
+
+
+def assert_counted_as_named(stack: Stack, counted: dict[str, float], found: list[dict]) -> None:
+    more = Counter(drifts(stack))
+    more.subtract(counted)
+    by_kind = Counter(f'{{kind="{item["drift"]}"}}' for item in found)
     assert {kind: count for kind, count in more.items() if count} == by_kind, "what is counted is what is named"
+
+
+def assert_named_once(stack: Stack, counted: dict[str, float], named: int, field: str) -> None:
+    # Time for both to find what is left to find.
+    time.sleep(3 * INTERVAL)
+    found = stack.corrections()[named:]
+    assert [item["drift"] for item in found] == ["edited_store"] and field in found[0]["fields"], found
+    assert_counted_as_named(stack, counted, found)
+
+
+def test_a_flush_is_named_once(watched):
+    stack = watched
+    stack.wait_settled()
+    counted, named = drifts(stack), len(stack.corrections())
+    stack.store.client.flushall()
+    promised(lambda: stack.equal() and stack.corrections()[named:], BOUND, "Redis is right again, and it is said")
+    assert_named_once(stack, counted, named, "checkpoint")
 
 
 def test_what_is_under_way_is_no_drift(watched, engine):
@@ -203,7 +263,7 @@ def test_what_is_under_way_is_no_drift(watched, engine):
     stack = watched
 
     def of_the_store() -> list[dict]:
-        return [item for item in corrections(stack) if item["drift"] != "missed_event"]
+        return [item for item in stack.corrections() if item["drift"] != "missed_event"]
 
     missed = '{kind="missed_event"}'
     counted, named = drifts(stack), of_the_store()
@@ -248,5 +308,28 @@ def test_a_lost_node_is_compared_with_its_record(watched, engine):
         stack.producer.start()
     stack.wait_settled(within=30)
     # What could not be said while nobody listened is said now.
-    eventually(lambda: any(item["drift"] == "ghost" for item in corrections(stack)[-10:]), 20, "`gaps` names it")
+    eventually(lambda: any(item["drift"] == "ghost" for item in stack.corrections()[-10:]), 20, "`gaps` names it")
 
+
+def test_a_start_and_a_takeover_are_no_drift(tmp_path_factory, engine, binary):
+    stack = Stack(tmp_path_factory.mktemp("stack"), engine, settings=BRISK)
+    second = stack.make_projector("projector 2")
+    # The record is there before the projectors are.
+    stack.roles = [stack.sequencer, stack.producer, stack.projector, second]
+    stack.roles.append(stack.make_reconciler("reconciler", "--interval", f"{INTERVAL:g}s"))
+    made = [engine.run(STUBBORN, labels=LABELS)]
+    try:
+        stack.start()
+        for role in (stack.projector, second):
+            role.kill()
+            made.append(engine.run(STUBBORN, labels=LABELS))
+            stack.wait_equal(30)
+            assert drifts(stack) == {}
+            role.start()
+            role.wait_ready()
+        time.sleep(2 * INTERVAL)
+        assert drifts(stack) == {} and stack.corrections() == []
+    finally:
+        for container in made:
+            container.remove(force=True)
+        stack.stop()

@@ -1,4 +1,7 @@
-"""Redis loses what it held, or holds what was true long ago, under a live projector: right again, and no step back."""
+"""Redis loses what it held, or holds what was true long ago, under a live projector: right again, and no step back.
+
+It is named, once for the node.
+"""
 
 import time
 
@@ -26,13 +29,20 @@ def flush_functions_too(client: redis.Redis) -> None:
     client.function_flush()
 
 
-def wait_right(stack: Stack, since: float) -> None:
-    """As promised, and as is shown; the record tells of no loss, for nothing of it was lost."""
+def wait_right(stack: Stack, since: float, named: int) -> list[list[str]]:
+    """As promised, and as is shown; the record tells of no loss, for nothing of it was lost.
+
+    Answers which keys it names beyond the drifts that were `named` before.
+    """
     promised(stack.equal, RIGHT_AGAIN, "Redis equals the engine", since)
+    promised(lambda: len(stack.corrections()) > named, RIGHT_AGAIN, "it is said", since)
     _, story = stack.wait_settled()
     assert story.epochs == [1] and not story.stamp_gaps
     listed = stack.ask("ps", "-o", "json")
     assert listed.code == 0 and listed.err == "" and listed.json["revision"], listed
+    found = stack.corrections()[named:]
+    assert {item["drift"] for item in found} == {"edited_store"}, found
+    return [item["fields"] for item in found]
 
 
 @pytest.mark.parametrize("lose", [flush, flush_functions_too])
@@ -40,18 +50,20 @@ def test_flushed(stack, containers, lose):
     containers.run(STUBBORN, labels=SERVICE)
     containers.run(["sh", "-c", "exit 3"], labels=SERVICE).wait()
     stack.wait_settled()
+    named = len(stack.corrections())
     lose(stack.store.client)
-    wait_right(stack, time.monotonic())
+    assert wait_right(stack, time.monotonic(), named) == [["node", "checkpoint"]]
 
 
 def test_flushed_again_and_again_under_load(stack, containers):
+    named = len(stack.corrections())
     with Sampler(Store(stack.redis.client(), stack.node)) as sampler:
         with Churn(containers, threads=3) as churn:
             for _ in range(3):
                 churn.keep_on(3)
                 stack.store.client.flushall()
             flushed = time.monotonic()
-        wait_right(stack, flushed)
+        assert len(wait_right(stack, flushed, named)) <= 3
     assert not sampler.steps_back and sampler.samples, sampler.steps_back
 
 
@@ -67,11 +79,12 @@ def test_restored_from_an_old_copy(stack, containers, tmp_path):
     gone.remove(force=True)
     new = containers.run(STUBBORN, labels=SERVICE)
     stack.wait_settled()
+    named = len(stack.corrections())
     stack.redis.kill()
     stack.redis.restore(tmp_path / "old")
     stack.redis.start()
     restored = time.monotonic()
-    wait_right(stack, restored)
+    assert wait_right(stack, restored, named) == [["checkpoint"]]
     statuses = {container_id: state["status"] for container_id, state in stack.store.states().items()}
     assert (statuses[ended.id], statuses[new.id]) == ("exited", "running") and gone.id not in statuses
 
@@ -85,6 +98,7 @@ def test_flushed_while_a_node_is_lost(brisk_stack, containers):
     stack.wait_settled()
     stack.producer.kill()
     eventually(lambda: stack.store.node_fields()["status"] == "lost", 20, "the node is lost")
+    named = len(stack.corrections())
     stack.store.client.flushall()
 
     def unknown() -> bool:
@@ -94,7 +108,10 @@ def test_flushed_while_a_node_is_lost(brisk_stack, containers):
         return True
 
     promised(unknown, RIGHT_AGAIN, "its containers are unknown")
+    assert len(stack.corrections()) == named, "there is nobody to say it"
     stack.producer.start()
     stack.producer.wait_ready()
     stack.wait_settled(30)
     assert stack.store.state(running.id)["status"] == "running"
+    eventually(lambda: len(stack.corrections()) > named, RIGHT_AGAIN, "what could not be said is said")
+    assert [item["fields"] for item in stack.corrections()[named:]] == [["node", "checkpoint"]]

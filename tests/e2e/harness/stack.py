@@ -142,6 +142,12 @@ class Stack(Picture):
         addresses = {"DECKWATCH_NATS": self.nats.url, "DECKWATCH_REDIS": self.redis.url}
         return deckwatch(*argv, env=addresses | {"DECKWATCH_DATA_DIR": str(self.folder)}, within=within)
 
+    def corrections(self) -> list[dict]:
+        """Drifts that the record names, oldest first."""
+        answer = self.ask("gaps", "-o", "json")
+        assert answer.code == 0, answer
+        return [item["correction"] for item in answer.json["items"] if item["type"] == "correction"]
+
     def ask_process(self, name: str, *argv: str) -> Process:
         """The same, for a command that goes on."""
         env = environment(
