@@ -1,5 +1,7 @@
 """`forget`: a node is retired, and its name is free for another engine."""
 
+import signal
+
 import pytest
 
 from harness.engine import STUBBORN
@@ -67,6 +69,11 @@ def test_a_forgotten_name_is_free(quick, containers, tmp_path):
         said = newcomer.process.stderr.read_text().splitlines()[-1]
         assert identity in said and other in said and "forget" in said, said
 
+        quick.projector.process.signal(signal.SIGSTOP)
+        try:
+            refused(quick.ask("forget", quick.node), 3, quick.node, "is forgotten, but Redis", "projector")
+        finally:
+            quick.projector.process.signal(signal.SIGCONT)
         result = quick.ask("forget", quick.node)
         assert (result.code, result.err) == (0, "") and quick.node in result.out, result
         assert quick.store.keys(f"*{quick.node}*") == [] and quick.store.keys("deckwatch:service:*") == []
