@@ -1,6 +1,7 @@
 """`verify`: Redis compared with what the engines answer, by the program itself. No reconciler runs here."""
 
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,6 +147,23 @@ def test_what_happens_meanwhile_is_no_difference(stack, containers, container, t
     with Busy(tmp_path / "redis.sock", stack.redis.port, happens) as busy:
         verified(stack, 0, "--redis", busy.address)
     assert not changes, "it looked three times"
+
+
+def test_what_is_on_its_way_to_redis_is_no_difference(stack, containers):
+    """The projector stands still for two seconds: so long `verify` waits for what the producer has said."""
+    stack.wait_settled()
+    stack.projector.process.signal(signal.SIGSTOP)
+    goes_on = threading.Timer(2, lambda: stack.projector.process.signal(signal.SIGCONT))
+    try:
+        made = containers.run(STUBBORN)
+        eventually(lambda: len(stack.of_container(made)) == 2, 10, "its start is in the record")
+        goes_on.start()
+        assert stack.store.state(made.id) is None
+        verified(stack, 0)
+        assert stack.store.state(made.id)["status"] == "running"
+    finally:
+        goes_on.cancel()
+        stack.projector.process.signal(signal.SIGCONT)
 
 
 def test_nobody_to_ask(stack, container):
