@@ -195,6 +195,7 @@ def test_nothing_is_current(own_stack):
     result = own_stack.ask("verify")
     assert result.code == 3 and "current" in result.err and len(result.err.splitlines()) == 1, result
     own_stack.projector.start()
+    own_stack.projector.wait_ready()
 
 
 def test_a_node_that_nobody_knows(stack):
