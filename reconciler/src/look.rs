@@ -47,7 +47,7 @@ pub(crate) struct Share {
 
 /// What a look came to.
 pub(crate) struct Look {
-    /// All that is wrong; `None` where nothing can be judged, as the node's keys are being built anew.
+    /// All that is wrong; `None` where nothing can be judged: the node's keys are being built anew, or nobody tells of it.
     pub(crate) findings: Option<Vec<Finding>>,
     /// Changes that the producer found and no event had told.
     pub(crate) missed: u32,
@@ -71,6 +71,10 @@ impl Desk {
         let mut findings = indexes::misfits(&keys);
         findings.extend(unreadable(&keys.view));
         let snapshot = self.ask_engine(node, &keys.view, status).await?;
+        if snapshot.is_none() && self.state.last_of(node).await?.is_none() {
+            // Neither its producer nor the record tells of it: what it said before the record was lost stays.
+            return Ok(Look { findings: None, missed: 0, status, answers: false, any: None });
+        }
         let (mut doubted, mut missed) = (Vec::new(), 0);
         if let Some(snapshot) = &snapshot {
             missed = snapshot.head.missed_events;

@@ -1,10 +1,11 @@
 """NATS loses its data, all of it or one stream: everything is right again without help, and what is lost is said."""
 
 import signal
+import time
 
 import pytest
 
-from harness import bus
+from harness import bus, http
 from harness.engine import STUBBORN
 from harness.order import Story
 from harness.stack import Stack
@@ -65,34 +66,58 @@ def test_all_of_it(brisk_stack, containers):
     assert_refused(stack, revision)
 
 
-def test_all_of_it_while_nobody_tells(brisk_stack, containers):
-    """The producer dies with NATS, so no record ever says that its node is lost. Nobody can tell of its containers:
-    they stay, unknown, until their producer is back."""
+@pytest.fixture
+def reconciler(brisk_stack):
+    role = brisk_stack.make_reconciler("reconciler", "--interval", "1s")
+    brisk_stack.roles.append(role)
+    role.start()
+    role.wait_ready()
+    yield role
+    brisk_stack.roles.remove(role)
+    role.stop()
+
+
+@pytest.mark.parametrize("told_before", [False, True])
+def test_all_of_it_while_nobody_tells(brisk_stack, reconciler, containers, told_before):
+    """The producer died with NATS, so no record ever said that its node is lost; or before it, and the record is gone.
+    Nobody can tell of its containers: they stay, unknown and no drift, until their producer is back."""
     stack = brisk_stack
     stays = containers.run(STUBBORN)
     stack.wait_settled()
+    drifts = counted(reconciler)
     stack.producer.kill()
+    if told_before:
+        eventually(lambda: stack.store.node_fields()["status"] == "lost", 20, "the node is lost")
     stack.nats.kill()
-    assert stack.store.node_fields()["status"] == "alive" and stack.store.state(stays.id)["status"] == "running"
-    eventually(lambda: not stack.ask("ps", "-o", "json").json["revision"], 20, "ps is not current")
+    if not told_before:
+        assert stack.store.node_fields()["status"] == "alive" and stack.store.state(stays.id)["status"] == "running"
+    eventually(lambda: not listed(stack)["revision"], 20, "ps is not current")
     stack.nats.wipe()
     stack.nats.start()
 
     answers = []
-
-    def current() -> bool:
-        answers.append(stack.ask("ps", "-o", "json").json)
-        return answers[-1]["revision"] is not None
-
-    eventually(current, 30, "ps is current")
-    (item,) = [item for item in answers[-1]["items"] if item["id"] == stays.id]
-    assert (item["status"], item["last_status"]) == ("unknown", "running"), item
+    eventually(lambda: answers.append(listed(stack)) or answers[-1]["revision"], 30, "ps is current")
+    # Three intervals of the reconciler.
+    time.sleep(3)
+    answers.append(listed(stack))
+    for answer in answers[-2:]:
+        (item,) = [item for item in answer["items"] if item["id"] == stays.id]
+        assert answer["revision"] and (item["status"], item["last_status"]) == ("unknown", "running"), answer
     state = stack.store.state(stays.id)
     assert (state["status"], state["last_status"]) == ("unknown", "running"), state
     assert bus.stream_size(stack.nats.url, STATE) == 0, "somebody told of it"
-    print(stack.ask("nodes").out)
+    assert counted(reconciler) == drifts
     stack.producer.start()
     assert_history_is_lost(*right_again(stack, stays))
+
+
+def listed(stack: Stack) -> dict:
+    return stack.ask("ps", "-o", "json").json
+
+
+def counted(reconciler) -> dict[str, float]:
+    samples = http.samples(reconciler.port).items()
+    return {name: count for name, count in samples if name.startswith("deckwatch_drifts_total")}
 
 
 @pytest.mark.parametrize("lose", [bus.delete_stream, bus.make_anew])
