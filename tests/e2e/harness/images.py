@@ -52,11 +52,10 @@ class Images:
         """The engine takes one at a time, and none on which another stands."""
         made = self._build_caches() - self._caches
         while made:
-            for cache in made:
-                self._client.api.prune_builds(filters={"id": cache}, all=True)
-            left = self._build_caches() & made
-            assert left != made, f"build caches that cannot be removed: {made}"
-            made = left
+            said = [self._client.api.prune_builds(filters={"id": cache}, all=True) for cache in made]
+            gone = {cache for answer in said for cache in answer["CachesDeleted"] or []}
+            assert gone, f"build caches that cannot be removed: {made}"
+            made -= gone
 
     def _make(self, tag: str, files: dict[str, Path], tree: Path | None = None) -> None:
         archive = io.BytesIO()
