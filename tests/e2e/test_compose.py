@@ -44,9 +44,11 @@ def test_healthy_and_right(compose, change):
     assert compose.container(ENDING).attrs["State"]["ExitCode"] == 0
     _, story = compose.wait_settled()
     assert not gaps(story)
-    listed = json.loads(compose.say("exec", "--no-TTY", "projector", "deckwatch", "ps", "--output", "json"))
+    listed = json.loads(compose.say("exec", "--no-TTY", "producer", "deckwatch", "ps", "--output", "json"))
     assert listed["revision"] is not None
     assert {item["id"] for item in listed["items"]} == set(compose.engine.states(compose.node))
+    checked = json.loads(compose.say("exec", "--no-TTY", "producer", "deckwatch", "doctor", "--output", "json"))
+    assert {item["result"] for item in checked["items"]} == {"ok"}, checked
 
 
 def test_contained(compose):
