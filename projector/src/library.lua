@@ -271,18 +271,27 @@ local function object(flat)
   return '{' .. table.concat(parts, ',') .. '}'
 end
 
-local function read(keys)
-  local base, containers = base_of(keys), {}
-  local ids = peek('SMEMBERS', base .. 'containers')
-  table.sort(ids)
+-- The begin of that object, up to its containers.
+local function head(base)
+  local checkpoint = peek('HGETALL', base .. 'checkpoint')
+  return '{"checkpoint":' .. (#checkpoint > 0 and object(checkpoint) or 'null')
+    .. ',"node":' .. object(peek('HGETALL', base .. 'node'))
+end
+
+local function containers_of(base, ids)
+  local containers = {}
   for _, id in ipairs(ids) do
     local fields = peek('HGETALL', base .. 'container:' .. id)
     if #fields > 0 then containers[#containers + 1] = object(fields) end
   end
-  local checkpoint = peek('HGETALL', base .. 'checkpoint')
-  return '{"checkpoint":' .. (#checkpoint > 0 and object(checkpoint) or 'null')
-    .. ',"node":' .. object(peek('HGETALL', base .. 'node'))
-    .. ',"containers":[' .. table.concat(containers, ',') .. ']}'
+  return '[' .. table.concat(containers, ',') .. ']'
+end
+
+local function read(keys)
+  local base = base_of(keys)
+  local ids = peek('SMEMBERS', base .. 'containers')
+  table.sort(ids)
+  return head(base) .. ',"containers":' .. containers_of(base, ids) .. '}'
 end
 
 -- A JSON array of texts.
@@ -293,12 +302,11 @@ local function array(texts)
   return '[' .. table.concat(parts, ',') .. ']'
 end
 
--- The node as `read` tells it, with what its indexes hold and what is untold, all of one moment:
--- {…, "members": {"containers": […], "status:<status>": […], "service:<project>/<service>": […]}, "untold": […]}.
-local function examine(keys)
-  local base, sets, seen = base_of(keys), {'containers'}, {}
+-- The node's sets by what stands behind its name: of containers, by status, and of each service that a container names.
+local function sets_of(base, ids)
+  local sets, seen = {'containers'}, {}
   for _, status in ipairs(STATUSES) do sets[#sets + 1] = 'status:' .. status end
-  for _, id in ipairs(peek('SMEMBERS', base .. 'containers')) do
+  for _, id in ipairs(ids) do
     local of = peek('HMGET', base .. 'container:' .. id, 'project', 'service')
     local service = service_of(of[1], of[2])
     if service and not seen[service] then
@@ -306,10 +314,38 @@ local function examine(keys)
       sets[#sets + 1] = 'service:' .. service
     end
   end
+  return sets
+end
+
+-- A fingerprint of what the containers' keys and the sets hold, and of what the node says of them: another one each time
+-- that one of them changes. Much cheaper than to tell them all.
+local function print_of(base, ids, sets)
+  local parts = {}
+  local function add(text) parts[#parts + 1] = text or '' end
+  local of = peek('HMGET', base .. 'node', 'status', 'containers', 'running')
+  for i = 1, 3 do add(of[i]) end
+  for _, set in ipairs(sets) do
+    add(set)
+    add(redis.call('DUMP', base .. set))
+  end
+  for _, id in ipairs(ids) do add(redis.call('DUMP', base .. 'container:' .. id)) end
+  return redis.sha1hex(table.concat(parts, ' '))
+end
+
+-- The node as `read` tells it, with what its indexes hold and what is untold, all of one moment, and its fingerprint:
+-- {…, "members": {"containers": […], "status:<status>": […], "service:<project>/<service>": […]}, "untold": […],
+-- "print": "…"}. ARGV: a fingerprint, or nothing; where it is still the same, containers and members are left out.
+local function examine(keys, args)
+  local base = base_of(keys)
+  local ids = peek('SMEMBERS', base .. 'containers')
+  table.sort(ids)
+  local sets = sets_of(base, ids)
+  local print = print_of(base, ids, sets)
+  local tail = ',"untold":' .. array(peek('SMEMBERS', base .. 'untold')) .. ',"print":' .. cjson.encode(print) .. '}'
+  if print == args[1] then return head(base) .. tail end
   local members = {}
   for i, set in ipairs(sets) do members[i] = cjson.encode(set) .. ':' .. array(peek('SMEMBERS', base .. set)) end
-  return string.sub(read(keys), 1, -2) .. ',"members":{' .. table.concat(members, ',') .. '},"untold":'
-    .. array(peek('SMEMBERS', base .. 'untold')) .. '}'
+  return head(base) .. ',"containers":' .. containers_of(base, ids) .. ',"members":{' .. table.concat(members, ',') .. '}' .. tail
 end
 
 -- What other slots must be told, as it is now.

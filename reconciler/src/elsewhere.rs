@@ -1,16 +1,16 @@
 //! Keys in other slots that tell of a node's containers: which nodes an id is on, and totals of services. They are
 //! written after the node's own; `untold` says of which that is yet to be done. To the list of nodes the projector sees.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::node::DriftKind;
-use domain::{Container, ContainerId, IndexMember, NodeName, Prefix, Status};
+use domain::{Container, ContainerId, Health, IndexMember, NodeName, Prefix, Status};
 use redis::{Cmd, Value};
 use serde::Deserialize;
 use service::redis::{Error, Store};
-use view::keys::NodeKeys;
 
 use crate::finding::Finding;
+use crate::picture::Picture;
 
 /// Of what other slots tell.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,7 +32,7 @@ impl From<Member> for IndexMember {
 
 /// One node's part of a service's totals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-struct Share {
+pub(crate) struct Share {
     containers: u64,
     running: u64,
     unhealthy: u64,
@@ -59,31 +59,35 @@ impl From<Share> for ShareText {
 }
 
 /// Every member that other slots are to know of the node.
-pub(crate) fn members(keys: &NodeKeys) -> Vec<Member> {
-    let ids = keys.view.containers.iter().map(|container| Member::Container(container.id));
-    let mut services: Vec<_> = keys.view.containers.iter().filter_map(Container::compose_service).collect();
-    services.sort();
-    services.dedup();
-    ids.chain(services.into_iter().map(Member::Service)).collect()
+pub(crate) fn members(picture: &Picture) -> Vec<Member> {
+    let ids = picture.containers.iter().copied().map(Member::Container);
+    ids.chain(picture.shares.keys().cloned().map(Member::Service)).collect()
 }
 
 /// What other slots should say of a member, as the node's keys are.
-pub(crate) fn expected(keys: &NodeKeys, member: &Member) -> Told {
+pub(crate) fn expected(picture: &Picture, member: &Member) -> Told {
     match member {
-        Member::Container(id) => Told::In(keys.view.containers.iter().any(|container| container.id == *id)),
+        Member::Container(id) => Told::In(picture.containers.binary_search(id).is_ok()),
         Member::Service(service) => {
-            let mut share = Share::default();
-            let of = |container: &&Container| container.compose_service().as_ref() == Some(service);
-            for container in keys.view.containers.iter().filter(of) {
-                let unhealthy = container.health == Some(domain::Health::Unhealthy);
-                share.containers += 1;
-                share.running += u64::from(container.status == Status::Running);
-                share.unhealthy += u64::from(unhealthy && container.status != Status::Unknown);
-                share.failed += u64::from(container.has_failed());
-            }
-            Told::Share { share: (share.containers > 0).then(|| share.into()), sums: true, listed: true }
+            let share = picture.shares.get(service).copied();
+            Told::Share { share: share.map(ShareText::from), sums: true, listed: true }
         }
     }
+}
+
+/// The node's share of each service that it has containers of.
+pub(crate) fn shares(containers: &[Container]) -> BTreeMap<String, Share> {
+    let mut shares: BTreeMap<String, Share> = BTreeMap::new();
+    for container in containers {
+        let Some(service) = container.compose_service() else { continue };
+        let share = shares.entry(service).or_default();
+        let unhealthy = container.health == Some(Health::Unhealthy) && container.status != Status::Unknown;
+        share.containers += 1;
+        share.running += u64::from(container.status == Status::Running);
+        share.unhealthy += u64::from(unhealthy);
+        share.failed += u64::from(container.has_failed());
+    }
+    shares
 }
 
 /// What other slots say of the members, in their order. `None` where it cannot be understood.
@@ -162,16 +166,21 @@ pub(crate) fn is_wrong(expected: &Told, told: Option<&Told>) -> bool {
 }
 
 /// The members of which other slots say something else than the node's keys, and that are not yet to be told.
-pub(crate) fn misfits(keys: &NodeKeys, members: &[Member], told: &[Option<Told>]) -> Vec<Member> {
+pub(crate) fn misfits(
+    picture: &Picture,
+    untold: &BTreeSet<String>,
+    members: &[Member],
+    told: &[Option<Told>],
+) -> Vec<Member> {
     let differs = |(member, told): &(&Member, &Option<Told>)| {
-        is_wrong(&expected(keys, member), told.as_ref()) && !is_untold(keys, member)
+        is_wrong(&expected(picture, member), told.as_ref()) && !is_among(untold, member)
     };
     members.iter().zip(told).filter(differs).map(|(member, _)| member.clone()).collect()
 }
 
 /// Other slots are yet to be told of it.
-pub(crate) fn is_untold(keys: &NodeKeys, member: &Member) -> bool {
-    keys.untold.contains(&IndexMember::from(member.clone()).to_string())
+pub(crate) fn is_among(untold: &BTreeSet<String>, member: &Member) -> bool {
+    untold.contains(&IndexMember::from(member.clone()).to_string())
 }
 
 /// What is wrong with a member.

@@ -27,6 +27,7 @@ mod engine;
 mod finding;
 mod indexes;
 mod look;
+mod picture;
 mod record;
 mod repair;
 mod sweep;

@@ -1,21 +1,24 @@
 //! One look at one node: the store against the engine's answer, against the record, and against itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use domain::digest::Digest;
 use domain::node::{DriftKind, NodeStatus};
-use domain::{Container, ContainerId, NodeName, Record, Stamp, digest};
+use domain::{Container, ContainerId, NodeName, Record, Stamp};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
-use view::keys::NodeKeys;
+use view::checkpoint::Checkpoint;
+use view::keys::{Head, NodeKeys, Print, Since};
 use view::producer::{self, Snapshot, Unanswered};
 use view::store::NodeView;
 use view::unsaid::Unsaid;
 
-use crate::compare::{as_last_known, compare};
+use crate::compare::compare;
 use crate::elsewhere::Member;
 use crate::engine::{Doubt, doubts};
 use crate::finding::{Finding, Ledger};
+use crate::picture::Picture;
 use crate::trouble::Trouble;
 use crate::worker::Desk;
 use crate::{elsewhere, indexes, record};
@@ -26,7 +29,9 @@ const COVERED_TICK: std::time::Duration = std::time::Duration::from_millis(50);
 /// What is remembered of a node from look to look.
 #[derive(Default)]
 pub(crate) struct Memory {
-    /// Containers that fit their last record, each with a fingerprint of what the store held then; 0 for what it lacks.
+    /// What the store held then.
+    picture: Picture,
+    /// Containers that fit their last record, each with a fingerprint of what it holds of them; 0 for what it lacks.
     verified: HashMap<ContainerId, u64>,
     /// Where the next look goes on with what other slots say.
     turn: usize,
@@ -59,41 +64,72 @@ pub(crate) struct Look {
     pub(crate) any: Option<ContainerId>,
 }
 
+/// A node's keys in one look.
+struct Seen {
+    head: Head,
+    status: NodeStatus,
+    /// Empty where they are those of the last look, and fit.
+    containers: Vec<Container>,
+    /// What is wrong with the keys by themselves.
+    findings: Vec<Finding>,
+}
+
+impl Memory {
+    /// The print of keys with which nothing is wrong, neither by themselves nor by the record.
+    fn fitting(&self) -> Option<&Print> {
+        let fits = self.picture.containers.iter().all(|id| self.verified.contains_key(id));
+        self.picture.print.as_ref().filter(|_| fits)
+    }
+
+    /// Takes in what a node's keys are now.
+    fn take_in(&mut self, since: Since) -> Seen {
+        let status = status(since.node());
+        let (print, keys) = match since {
+            Since::Same(head) => return Seen { head, status, containers: Vec::new(), findings: Vec::new() },
+            Since::Changed(print, keys) => (print, keys),
+        };
+        let mut findings = indexes::misfits(&keys);
+        findings.extend(unreadable(&keys.view));
+        self.picture = Picture::of(&keys, status, findings.is_empty().then_some(print));
+        let NodeKeys { view: NodeView { checkpoint, node, containers, .. }, untold, .. } = keys;
+        let prints: HashMap<_, _> = containers.iter().map(|container| (container.id, fingerprint(container))).collect();
+        self.verified.retain(|id, print| prints.get(id) == Some(print));
+        Seen { head: Head { checkpoint, node, untold }, status, containers, findings }
+    }
+}
+
 impl Desk {
     /// Looks at a node once.
     pub(crate) async fn look(&self, node: &NodeName, memory: &mut Memory, share: Share) -> Result<Look, Trouble> {
-        let mut keys = self.examine(node).await?;
-        let status = status(&keys.view);
+        let since = self.examine_since(node, memory.fitting()).await?;
+        let mut seen = memory.take_in(since);
+        let status = seen.status;
         let unsettled = |missed| Look { findings: None, missed, status, answers: false, any: None };
-        if !is_settled(&keys.view) {
+        if !is_settled(seen.head.checkpoint.as_ref(), &seen.head.node) {
             return Ok(unsettled(0));
         }
-        let mut findings = indexes::misfits(&keys);
-        findings.extend(unreadable(&keys.view));
-        let snapshot = self.ask_engine(node, &keys.view, status).await?;
+        let snapshot = self.ask_engine(node, memory.picture.digest).await?;
         if snapshot.is_none() && self.state.last_of(node).await?.is_none() {
             // Neither its producer nor the record tells of it: what it said before the record was lost stays.
-            return Ok(Look { findings: None, missed: 0, status, answers: false, any: None });
+            return Ok(unsettled(0));
         }
         let (mut doubted, mut missed) = (Vec::new(), 0);
         if let Some(snapshot) = &snapshot {
+            let answer = answer_stamp(snapshot);
             missed = snapshot.head.missed_events;
-            if !snapshot.head.same && answer_stamp(snapshot).epoch >= store_stamp(&keys.view).epoch {
-                keys = self.covering(node, answer_stamp(snapshot)).await?;
-                if !is_settled(&keys.view) {
+            if !snapshot.head.same && answer.epoch >= store_stamp(&seen.head.node).epoch {
+                seen = memory.take_in(self.covering(node, answer).await?);
+                if !is_settled(seen.head.checkpoint.as_ref(), &seen.head.node) {
                     return Ok(unsettled(missed));
                 }
-                doubted = doubts(
-                    compare(status, &keys.view.containers, &snapshot.containers),
-                    &keys.view.containers,
-                    answer_stamp(snapshot),
-                    store_stamp(&keys.view),
-                );
+                let differences = compare(status, &seen.containers, &snapshot.containers);
+                doubted = doubts(differences, &seen.containers, answer, store_stamp(&seen.head.node));
             }
         }
-        findings.extend(self.against_record(node, &keys, doubted, memory, share, snapshot.is_some()).await?);
-        findings.extend(self.against_other_slots(node, keys.clone(), memory, share).await?);
-        let any = keys.view.containers.first().map(|container| container.id);
+        let mut findings = std::mem::take(&mut seen.findings);
+        findings.extend(self.against_record(node, &seen, doubted, memory, share, snapshot.is_some()).await?);
+        findings.extend(self.against_other_slots(node, &seen, memory, share).await?);
+        let any = memory.picture.containers.first().copied();
         Ok(Look { findings: Some(findings), missed, status, answers: snapshot.is_some(), any })
     }
 
@@ -102,15 +138,13 @@ impl Desk {
         view::keys::examine(&self.store, &self.prefix, node).await?.ok_or(Trouble::NoLibrary)
     }
 
-    /// All states as the engine has them; `None` where its producer cannot say.
-    async fn ask_engine(
-        &self,
-        node: &NodeName,
-        view: &NodeView,
-        status: NodeStatus,
-    ) -> Result<Option<Snapshot>, Trouble> {
-        let known: Vec<_> = view.containers.iter().map(|stored| as_last_known(status, stored)).collect();
-        let digest = Some(digest::of(&known));
+    /// The same, where they are not those of a print.
+    async fn examine_since(&self, node: &NodeName, known: Option<&Print>) -> Result<Since, Trouble> {
+        view::keys::examine_since(&self.store, &self.prefix, node, known).await?.ok_or(Trouble::NoLibrary)
+    }
+
+    /// All states as the engine has them, or that they have this digest; `None` where its producer cannot say.
+    async fn ask_engine(&self, node: &NodeName, digest: Option<Digest>) -> Result<Option<Snapshot>, Trouble> {
         let look = producer::Look::WhereNeeded;
         match producer::snapshot(&self.client, &self.prefix, node, digest, look, self.limits.answer).await {
             Ok(snapshot) => Ok(Some(snapshot)),
@@ -122,12 +156,12 @@ impl Desk {
         }
     }
 
-    /// The node's keys when they cover a stamp, or after a while as they are.
-    async fn covering(&self, node: &NodeName, stamp: Stamp) -> Result<NodeKeys, Trouble> {
+    /// The node's keys, all of them, when they cover a stamp, or after a while as they are.
+    async fn covering(&self, node: &NodeName, stamp: Stamp) -> Result<Since, Trouble> {
         let deadline = Instant::now() + self.limits.covered;
         loop {
-            let keys = self.examine(node).await?;
-            if store_stamp(&keys.view) >= stamp || Instant::now() >= deadline {
+            let keys = self.examine_since(node, None).await?;
+            if store_stamp(keys.node()) >= stamp || Instant::now() >= deadline {
                 return Ok(keys);
             }
             sleep(COVERED_TICK).await;
@@ -138,41 +172,38 @@ impl Desk {
     async fn against_record(
         &self,
         node: &NodeName,
-        keys: &NodeKeys,
+        seen: &Seen,
         doubted: Vec<Doubt>,
         memory: &mut Memory,
         share: Share,
         answers: bool,
     ) -> Result<Vec<Finding>, Trouble> {
-        let stored: BTreeMap<ContainerId, &Container> =
-            keys.view.containers.iter().map(|container| (container.id, container)).collect();
-        let mut prints: HashMap<ContainerId, u64> =
-            stored.iter().map(|(id, container)| (*id, fingerprint(container))).collect();
+        // In no order, so that some that never fit do not keep others from their turn.
+        let mut all: HashSet<ContainerId> = memory.picture.containers.iter().copied().collect();
         if !answers {
             // Nobody says which containers there are: the record does.
-            for id in self.state.containers(node).await? {
-                prints.entry(id).or_insert(0);
-            }
+            all.extend(self.state.containers(node).await?);
         }
-        memory.verified.retain(|id, print| prints.get(id) == Some(print));
         let mut ids: Vec<ContainerId> = doubted.iter().map(|doubt| doubt.container).collect();
-        let unverified = prints.keys().filter(|id| !memory.verified.contains_key(id) && !ids.contains(id)).copied();
+        let unverified = all.into_iter().filter(|id| !memory.verified.contains_key(id) && !ids.contains(id));
         let unverified: Vec<_> = unverified.take(share.records).collect();
         ids.extend(unverified);
 
-        let applied = keys.view.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.place.sequence);
+        let applied = seen.head.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.place.sequence);
         let questions = ids.into_iter().map(|id| async move {
             let last: Result<_, Trouble> = self.state.last_of_container(node, &id).await.map_err(Trouble::from);
             last.map(|last| (id, last))
         });
         let lasts: Vec<(ContainerId, Option<(u64, Record)>)> =
             stream::iter(questions).buffer_unordered(self.limits.questions).try_collect().await?;
+        let stored: BTreeMap<ContainerId, &Container> =
+            seen.containers.iter().map(|container| (container.id, container)).collect();
         let mut doubted: BTreeMap<ContainerId, Doubt> =
             doubted.into_iter().map(|doubt| (doubt.container, doubt)).collect();
         let mut findings = Vec::new();
         for (id, last) in lasts {
             let known = stored.get(&id).copied();
-            let print = prints.get(&id).copied().unwrap_or(0);
+            let print = known.map_or(0, fingerprint);
             let doubt = doubted.remove(&id);
             let held = held(print, last.as_ref());
             if let Some((kind, fields)) = record::judge(known, last.as_ref(), applied) {
@@ -190,30 +221,37 @@ impl Desk {
     async fn against_other_slots(
         &self,
         node: &NodeName,
-        keys: NodeKeys,
+        seen: &Seen,
         memory: &mut Memory,
         share: Share,
     ) -> Result<Vec<Finding>, Trouble> {
-        let all = elsewhere::members(&keys);
+        let picture = &memory.picture;
+        let all = elsewhere::members(picture);
         let count = share.members.min(all.len());
         let start = memory.turn % all.len().max(1);
         memory.turn = start + count;
         let turn: Vec<_> = all.iter().cycle().skip(start).take(count).cloned().collect();
         let told = elsewhere::read(&self.store, &self.prefix, node, &turn).await?;
-        let suspects = elsewhere::misfits(&keys, &turn, &told);
+        let suspects = elsewhere::misfits(picture, &seen.head.untold, &turn, &told);
         if suspects.is_empty() {
             return Ok(Vec::new());
         }
         // It may have changed and been told between two readings: what is wrong between two that agree is wrong.
-        let keys = self.examine(node).await?;
+        let (before, untold) = self.all_keys(node).await?;
         let again = elsewhere::read(&self.store, &self.prefix, node, &suspects).await?;
-        let suspects = elsewhere::misfits(&keys, &suspects, &again);
-        let after = self.examine(node).await?;
+        let suspects = elsewhere::misfits(&before, &untold, &suspects, &again);
+        let (after, untold) = self.all_keys(node).await?;
         let stands = |member: &Member| {
-            let same = elsewhere::expected(&keys, member) == elsewhere::expected(&after, member);
-            same && !elsewhere::is_untold(&after, member)
+            let same = elsewhere::expected(&before, member) == elsewhere::expected(&after, member);
+            same && !elsewhere::is_among(&untold, member)
         };
         Ok(suspects.into_iter().filter(stands).map(elsewhere::finding).collect())
+    }
+
+    /// What a node's keys are now, and what other slots are yet to be told.
+    async fn all_keys(&self, node: &NodeName) -> Result<(Picture, BTreeSet<String>), Trouble> {
+        let keys = self.examine(node).await?;
+        Ok((Picture::of(&keys, NodeStatus::Alive, None), keys.untold))
     }
 }
 
@@ -238,17 +276,17 @@ fn unreadable(view: &NodeView) -> impl Iterator<Item = Finding> {
 
 /// Nothing that builds the keys anew is under way; of a lost node that waits for its return. Where the node's hash or
 /// checkpoint is not there, the projector finds and names that.
-pub(crate) fn is_settled(view: &NodeView) -> bool {
-    let checkpoint = view.checkpoint.as_ref().filter(|_| view.node.contains_key("name"));
-    checkpoint.is_some_and(|checkpoint| checkpoint.rebuild.is_none() || status(view) == NodeStatus::Lost)
+pub(crate) fn is_settled(checkpoint: Option<&Checkpoint>, node: &BTreeMap<String, String>) -> bool {
+    let checkpoint = checkpoint.filter(|_| node.contains_key("name"));
+    checkpoint.is_some_and(|checkpoint| checkpoint.rebuild.is_none() || status(node) == NodeStatus::Lost)
 }
 
-fn status(view: &NodeView) -> NodeStatus {
-    view.node.get("status").and_then(|status| status.parse().ok()).unwrap_or(NodeStatus::Alive)
+fn status(node: &BTreeMap<String, String>) -> NodeStatus {
+    node.get("status").and_then(|status| status.parse().ok()).unwrap_or(NodeStatus::Alive)
 }
 
-fn store_stamp(view: &NodeView) -> Stamp {
-    let number = |field: &str| view.node.get(field).and_then(|text| text.parse().ok()).unwrap_or(0);
+fn store_stamp(node: &BTreeMap<String, String>) -> Stamp {
+    let number = |field: &str| node.get(field).and_then(|text| text.parse().ok()).unwrap_or(0);
     Stamp { epoch: number("epoch"), seq: number("seq") }
 }
 

@@ -12,6 +12,7 @@ use view::store::NodeView;
 use crate::elsewhere::{self, Member};
 use crate::finding::{Finding, Verdict};
 use crate::look::{Look, Memory, is_settled};
+use crate::picture::Picture;
 use crate::trouble::Trouble;
 use crate::worker::Desk;
 
@@ -167,7 +168,7 @@ impl Desk {
     /// What is wrong with a suspect, if it is wrong also when all is read again.
     async fn judged(&self, node: &NodeName, member: Member) -> Result<Option<Finding>, Trouble> {
         let before = self.examine(node).await?;
-        if elsewhere::is_untold(&before, &member) || !self.stands(node, &before.view).await? {
+        if elsewhere::is_among(&before.untold, &member) || !self.stands(node, &before.view).await? {
             return Ok(None);
         }
         let stray = match &member {
@@ -184,8 +185,9 @@ impl Desk {
         };
         let told = elsewhere::read(&self.store, &self.prefix, node, std::slice::from_ref(&member)).await?;
         let after = self.examine(node).await?;
-        let expected = elsewhere::expected(&before, &member);
-        if elsewhere::is_untold(&after, &member) || elsewhere::expected(&after, &member) != expected {
+        let expected = |keys| elsewhere::expected(&Picture::of(keys, NodeStatus::Alive, None), &member);
+        let (expected, expected_after) = (expected(&before), expected(&after));
+        if elsewhere::is_among(&after.untold, &member) || expected_after != expected {
             return Ok(None);
         }
         let kind = if stray && matches!(member, Member::Container(_)) {
@@ -201,7 +203,7 @@ impl Desk {
     /// The node's keys are what they are to be, or are to be none: else all of them are about to be built anew.
     async fn stands(&self, node: &NodeName, view: &NodeView) -> Result<bool, Trouble> {
         if view.checkpoint.is_some() || !view.node.is_empty() {
-            return Ok(is_settled(view));
+            return Ok(is_settled(view.checkpoint.as_ref(), &view.node));
         }
         let state = State::open(&self.jetstream, &self.prefix, self.partitions.of(node)).await?;
         let last = state.last_of(node).await?;

@@ -186,6 +186,8 @@ pub fn is_not_loaded(error: &Error) -> bool {
 struct Answer {
     checkpoint: Option<BTreeMap<String, String>>,
     node: BTreeMap<String, String>,
+    /// Absent where `examine` leaves them out.
+    #[serde(default)]
     containers: Vec<BTreeMap<String, String>>,
 }
 

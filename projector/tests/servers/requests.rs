@@ -3,6 +3,7 @@
 use domain::rpc::RebuildRequest;
 use domain::wire::Wire;
 use domain::{IndexMember, Partition, Status};
+use view::keys::{self, Print, Since};
 
 use crate::world::{Node, World, id, until};
 
@@ -121,7 +122,7 @@ async fn a_node_is_examined_at_one_moment() {
     world.until_shown("n1", &["1 running"]).await;
     world.ask::<i64>(&["SADD", "deckwatch:{n1}:untold", "node"]).await;
     let store = service::redis::Store::new(world.config.redis.clone());
-    let keys = view::keys::examine(&store, &world.config.prefix, &"n1".parse().unwrap()).await.unwrap().unwrap();
+    let keys = keys::examine(&store, &world.config.prefix, &"n1".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!(keys.view, world.view("n1").await);
     assert_eq!(keys.members.len(), 11, "{:?}", keys.members);
     for set in ["containers", "status:running"] {
@@ -129,4 +130,46 @@ async fn a_node_is_examined_at_one_moment() {
     }
     assert!(keys.members["status:exited"].is_empty() && keys.untold.contains("node"));
     projector.stop().await.expect("it ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_print_changes_with_whatever_can_be_wrong() {
+    let world = World::new().await;
+    let projector = world.start_projector();
+    let node = Node::new(&world, "n1");
+    let _served = node.serve().await;
+    node.hello().await;
+    node.put(1, Status::Running).await;
+    world.until_shown("n1", &["1 running"]).await;
+    projector.stop().await.expect("it ends well");
+
+    let store = service::redis::Store::new(world.config.redis.clone());
+    let name = "n1".parse().unwrap();
+    let since = async |known: Option<&Print>| {
+        keys::examine_since(&store, &world.config.prefix, &name, known).await.unwrap().unwrap()
+    };
+    let Since::Changed(mut print, keys) = since(None).await else { panic!("nothing was known") };
+    assert_eq!(keys.view.containers.len(), 1);
+
+    world.ask::<i64>(&["HSET", "deckwatch:{n1}:node", "last_beat_at", "later", "seq", "99"]).await;
+    world.ask::<i64>(&["SADD", "deckwatch:{n1}:untold", "node"]).await;
+    let Since::Same(head) = since(Some(&print)).await else { panic!("no container and no index is another") };
+    assert_eq!(head.node["last_beat_at"], "later");
+    assert!(head.untold.contains("node") && head.checkpoint == keys.view.checkpoint);
+
+    let container = format!("deckwatch:{{n1}}:container:{}", id(1));
+    for edit in [
+        ["HSET", &container, "image", "other"],
+        ["HSET", &container, "project", "shop"],
+        ["HDEL", &container, "image", "name"],
+        ["SADD", "deckwatch:{n1}:containers", &id(2).to_string(), "x"],
+        ["SADD", "deckwatch:{n1}:status:exited", &id(1).to_string(), "x"],
+        ["HSET", "deckwatch:{n1}:node", "running", "7"],
+        ["HSET", "deckwatch:{n1}:node", "status", "lost"],
+    ] {
+        world.ask::<i64>(&edit).await;
+        let Since::Changed(other, _) = since(Some(&print)).await else { panic!("not seen: {edit:?}") };
+        print = other;
+    }
+    assert!(matches!(since(Some(&print)).await, Since::Same(_)));
 }
