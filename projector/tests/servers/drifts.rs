@@ -78,6 +78,18 @@ async fn each_is_named_once_and_put_right() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_at_another_nodes_record_is_none() {
+    let world = World::new().await;
+    let projector = world.start_projector();
+    let (one, two) = (shown(&world, "n1").await, shown(&world, "n2").await);
+    let later = world.hash("deckwatch:{n2}:checkpoint").await;
+    let (sequence, writer) = (&later["sequence"], &later["writer"]);
+    world.ask::<i64>(&["HSET", "deckwatch:{n1}:checkpoint", "sequence", sequence, "writer", writer]).await;
+    told_once(&world, &projector, &[(&one, &["checkpoint"]), (&two, &[])]).await;
+    projector.stop().await.expect("it ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_record_does_not_cover_up_that_the_hash_was_deleted() {
     let world = World::new().await;
     let projector = world.start_projector();
