@@ -18,11 +18,15 @@ use crate::worker::Desk;
 
 /// Keys asked for at once.
 const SCAN_COUNT: usize = 500;
+/// Most nodes whose producers are yet to be told: there may be none by such a name.
+const UNSAID_NODES_MAX: usize = 1000;
 
 /// Where it is.
 #[derive(Default)]
 pub(crate) struct Sweep {
     cursor: u64,
+    /// Nodes whose producers are yet to be told of what was found.
+    unsaid: BTreeMap<NodeName, Memory>,
 }
 
 /// A key that may be there without reason.
@@ -64,12 +68,19 @@ impl Sweep {
                 found.entry(node).or_default().push(finding);
             }
         }
+        for node in self.unsaid.keys() {
+            found.entry(node.clone()).or_default();
+        }
         for (node, findings) in found {
             let keys = desk.examine(&node).await?;
             let any = keys.view.containers.first().map(|container| container.id);
             let look = Look { findings: None, missed: 0, status: NodeStatus::Alive, answers: true, any };
             let verdict = Verdict { new: findings.clone(), open: findings, stubborn: false };
-            desk.repair(&node, &look, verdict, &mut Memory::default()).await;
+            let mut memory = self.unsaid.remove(&node).unwrap_or_default();
+            desk.repair(&node, &look, verdict, &mut memory).await;
+            if !memory.unsaid.is_empty() && self.unsaid.len() < UNSAID_NODES_MAX {
+                self.unsaid.insert(node, memory);
+            }
         }
         Ok(())
     }

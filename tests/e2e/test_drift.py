@@ -21,6 +21,7 @@ BOUND = 2 * INTERVAL + 1
 SERVICE = "shop/web"
 LABELS = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web", "tier": "front"}
 STRANGER = "f0" * 32
+OUTSIDER = "e0" * 32
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +290,8 @@ def test_a_lost_node_is_compared_with_its_record(watched, engine):
         ghost = {**hand.hgetall(stack.store.key(f"container:{running}")), "id": STRANGER}
         hand.hset(stack.store.key(f"container:{STRANGER}"), mapping=ghost)
         hand.sadd(stack.store.key("containers"), STRANGER)
+        # No index names this one.
+        hand.hset(stack.store.key(f"container:{OUTSIDER}"), mapping=ghost | {"id": OUTSIDER})
 
         def right() -> bool:
             states = stack.store.states()
@@ -308,7 +311,12 @@ def test_a_lost_node_is_compared_with_its_record(watched, engine):
         stack.producer.start()
     stack.wait_settled(within=30)
     # What could not be said while nobody listened is said now.
-    eventually(lambda: any(item["drift"] == "ghost" for item in stack.corrections()[-10:]), 20, "`gaps` names it")
+
+    def named() -> bool:
+        ghosts = {item.get("container_id") for item in stack.corrections() if item["drift"] == "ghost"}
+        return {STRANGER, OUTSIDER} <= ghosts
+
+    eventually(named, 20, "`gaps` names them")
 
 
 def test_a_start_and_a_takeover_are_no_drift(tmp_path_factory, engine, binary):
