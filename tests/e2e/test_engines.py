@@ -23,6 +23,10 @@ from harness.wait import eventually
 
 SERVICE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
 ALWAYS = {"Name": "always"}
+# Ends with 0 on a signal that by itself asks for no end: only the engine's `stop` tells that one was asked for.
+RELOADED = ["sh", "-c", "trap 'exit 0' USR1; while :; do sleep 0.1; done"]
+# The signals that a command has to catch before anything is done to it.
+CATCHES = [(OBEDIENT, signal.SIGTERM), (RELOADED, signal.SIGUSR1)]
 
 
 class Two:
@@ -107,9 +111,9 @@ def test_each_is_a_node(nodes):
     assert {row["name"]: row["status"] for row in rows} == {"old": "alive", "new": "alive"}
 
 
-def start_stop(command: list[str], timeout: int) -> Callable[[Engine], Container]:
+def start_stop(command: list[str], timeout: int, **options) -> Callable[[Engine], Container]:
     def act(engine: Engine) -> Container:
-        container = begin(engine, command)
+        container = begin(engine, command, **options)
         container.stop(timeout=timeout)
         return container
 
@@ -155,6 +159,7 @@ ENDS = {
     "ended with 3": (start_only(["sh", "-c", "exit 3"]), "crashed"),
     "ended with 3, removed by itself": (start_only(["sh", "-c", "sleep 1; exit 3"], auto_remove=True), "crashed"),
     "stopped": (start_stop(OBEDIENT, 20), "stopped"),
+    "stopped by its own signal": (start_stop(RELOADED, 20, stop_signal="SIGUSR1"), "stopped"),
     "not stopped in time": (start_stop(STUBBORN, 1), "killed"),
     "stopped between two starts": (stop_between_starts, "stopped"),
     "TERM": (start_kill(OBEDIENT, "SIGTERM"), "stopped"),
@@ -226,16 +231,16 @@ class Away:
 
 
 def begin(engine: Engine, command: list[str], **options) -> Container:
-    """Runs it until it does with TERM what it is to do."""
+    """Runs it until it does with its signal what it is to do."""
     container = engine.run(command, **options)
-    if command is OBEDIENT:
-        eventually(lambda: catches_term(pid_of(engine, container)), 20, "its shell has set its trap")
+    for number in (number for trapped, number in CATCHES if trapped is command):
+        eventually(lambda: catches(pid_of(engine, container), number), 20, "its shell has set its trap")
     return container
 
 
-def catches_term(pid: int) -> bool:
+def catches(pid: int, number: signal.Signals) -> bool:
     (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    return bool(int(caught, 16) & 1 << (signal.SIGTERM - 1))
+    return bool(int(caught, 16) & 1 << (number - 1))
 
 
 def pid_of(engine: Engine, container: Container) -> int:
