@@ -61,6 +61,12 @@ def gather(url: str, subject: str, seconds: float = 1.0) -> list[dict]:
     return asyncio.run(ask())
 
 
+def requests_answered(url: str, service: str, endpoint: str) -> int:
+    """By the one instance of a service, as it counts them itself."""
+    (stats,) = gather(url, f"$SRV.STATS.{service}", seconds=0.3)
+    return next(each["num_requests"] for each in stats["endpoints"] if each["name"] == endpoint)
+
+
 def overhear(
     url: str, subject: str, act: Callable[[], None], until: Callable[[list[Msg]], bool], within: float = 20
 ) -> list[Msg]:
