@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness import http
+from harness import bus, http
 from harness.churn import Churn
 from harness.engine import STUBBORN
 from harness.stack import BRISK, Stack
@@ -254,6 +254,11 @@ def test_a_flush_is_named_once(watched):
     stack.store.client.flushall()
     promised(lambda: stack.equal() and stack.corrections()[named:], BOUND, "Redis is right again, and it is said")
     assert_named_once(stack, counted, named, "checkpoint")
+
+
+def looks(stack: Stack) -> int:
+    """How often the producer was asked for a snapshot."""
+    return bus.requests_answered(stack.nats.url, f"deckwatch-{stack.node}", "snapshot")
 
 
 def test_what_is_under_way_is_no_drift(watched, engine):
