@@ -9,9 +9,9 @@ use futures::StreamExt;
 
 use crate::follow::stands;
 use crate::telling::tell;
-use crate::trouble::Trouble;
 use crate::worker::{Shared, Worker};
 use view::record::Error;
+use view::trouble::Trouble;
 
 /// Where requests come in while this instance works on the partition.
 pub(crate) struct Control {

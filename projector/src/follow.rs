@@ -19,10 +19,10 @@ use crate::keys::{Applied, Standing};
 use crate::rebuild::new_rebuild;
 use crate::renewal::Look;
 use crate::telling::tell;
-use crate::trouble::Trouble;
 use crate::worker::Worker;
 use view::checkpoint::Stored;
 use view::record::{Entry, Follower};
+use view::trouble::Trouble;
 
 /// How often timers are looked at.
 const TICK: Duration = Duration::from_millis(200);

@@ -14,10 +14,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::{Instance, Partition, Partitions, Prefix};
+use domain::{Instance, Partitions, Prefix};
 use service::redis::Store;
 use service::{Context, Failure};
 use tokio::task::JoinSet;
+use view::trouble::wait_for_streams;
 
 mod ask;
 mod batch;
@@ -35,7 +36,6 @@ mod rebuild;
 mod renewal;
 mod tally;
 mod telling;
-mod trouble;
 mod worker;
 
 pub use library::{LIBRARY_SOURCE, library};
@@ -111,9 +111,13 @@ async fn project(
 ) -> Result<(), Failure> {
     let store = Store::new(config.redis.clone());
     let jetstream = async_nats::jetstream::new(client.clone());
-    if !store.wait(&context).await? || !wait_for_streams(&config, &jetstream, &context).await? {
+    if !store.wait(&context).await? {
         return Ok(());
     }
+    let Some(first) = wait_for_streams(&jetstream, &config.prefix, &context).await? else {
+        return Ok(());
+    };
+    worker::refuse_partitions(&first, config.partitions)?;
     let shared = Arc::new(worker::Shared {
         partitions: config.partitions,
         keys: keys::Keys { store, prefix: config.prefix.clone() },
@@ -151,32 +155,4 @@ async fn work(shared: &Arc<worker::Shared>) -> Result<(), Failure> {
         }
     }
     result
-}
-
-/// How long to wait before a server is asked again.
-const RETRY: Duration = Duration::from_millis(250);
-
-/// Says whether they came before the stop.
-async fn wait_for_streams(
-    config: &Config,
-    jetstream: &async_nats::jetstream::Context,
-    context: &Context,
-) -> Result<bool, Failure> {
-    while !context.stop.is_stopped() {
-        let first = view::record::State::open(jetstream, &config.prefix, Partition(0)).await;
-        let extent = match first {
-            Ok(first) => first.extent().await,
-            Err(error) => Err(error),
-        };
-        match extent {
-            Ok(extent) => {
-                worker::refuse_partitions(&extent, config.partitions)?;
-                context.health.ready("streams");
-                return Ok(true);
-            }
-            Err(error) => trouble::Trouble::from(error).tell(&context.health)?,
-        }
-        context.stop.sleep(RETRY).await;
-    }
-    Ok(false)
 }

@@ -9,9 +9,9 @@ use crate::batch::Known;
 use crate::cursor::{Start, start};
 use crate::fold::Change;
 use crate::keys::{Applied, Standing};
-use crate::trouble::Trouble;
 use crate::worker::Worker;
 use view::checkpoint::Rebuild;
+use view::trouble::Trouble;
 
 /// A rebuild that begins now, with a token of its own.
 pub(crate) fn new_rebuild() -> Rebuild {

@@ -25,9 +25,9 @@ use crate::naming::Drifts;
 use crate::renewal::Renewal;
 use crate::tally::Tally;
 use crate::telling::tell;
-use crate::trouble::Trouble;
 use view::checkpoint::{Checkpoint, Stored};
 use view::record::{Extent, State};
+use view::trouble::Trouble;
 
 /// How long to wait before the work is begun anew, at first; then twice as long each time, up to the second one.
 const AGAIN_AFTER: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -15,11 +15,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Instance, Partition, Partitions, Prefix};
+use domain::{Instance, Partition, Prefix};
 use service::redis::Store;
 use service::{Context, Failure};
 use tokio::task::JoinSet;
 use view::record::State;
+use view::trouble::wait_for_streams;
 
 mod compare;
 mod elsewhere;
@@ -31,7 +32,6 @@ mod picture;
 mod record;
 mod repair;
 mod sweep;
-mod trouble;
 mod worker;
 
 pub use compare::{Difference, compare};
@@ -90,9 +90,6 @@ impl Default for Limits {
     }
 }
 
-/// How long to wait before a server is asked again.
-const RETRY: Duration = Duration::from_millis(250);
-
 /// Works until told to stop.
 ///
 /// # Errors
@@ -107,9 +104,16 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     if !store.wait(&context).await? {
         return Ok(());
     }
-    let Some(partitions) = wait_for_streams(&config, &jetstream, &context).await? else {
+    let Some(first) = wait_for_streams(&jetstream, &config.prefix, &context).await? else {
         return Ok(());
     };
+    let partitions = first.partitions.ok_or_else(|| {
+        let stream = config.prefix.state_stream(Partition(0));
+        Failure::failed(format!(
+            "the stream {stream} does not say how many partitions there are: it was made by another hand; \
+             use another --prefix"
+        ))
+    })?;
     let config = Arc::new(config);
     let context = Context { stop: context.stop.child(), ..context };
     let mut workers = JoinSet::new();
@@ -138,34 +142,4 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         }
     }
     result
-}
-
-/// How many partitions the streams were made with; `None` where the stop came first.
-async fn wait_for_streams(
-    config: &Config,
-    jetstream: &async_nats::jetstream::Context,
-    context: &Context,
-) -> Result<Option<Partitions>, Failure> {
-    while !context.stop.is_stopped() {
-        let extent = match State::open(jetstream, &config.prefix, Partition(0)).await {
-            Ok(first) => first.extent().await,
-            Err(error) => Err(error),
-        };
-        match extent.map(|extent| extent.partitions) {
-            Ok(Some(partitions)) => {
-                context.health.ready("streams");
-                return Ok(Some(partitions));
-            }
-            Ok(None) => {
-                let stream = config.prefix.state_stream(Partition(0));
-                return Err(Failure::failed(format!(
-                    "the stream {stream} does not say how many partitions there are: it was made by another hand; \
-                     use another --prefix"
-                )));
-            }
-            Err(error) => trouble::Trouble::from(error).tell(&context.health)?,
-        }
-        context.stop.sleep(RETRY).await;
-    }
-    Ok(None)
 }

@@ -19,9 +19,9 @@ use crate::elsewhere::Member;
 use crate::engine::{Doubt, doubts};
 use crate::finding::{Finding, Ledger};
 use crate::picture::Picture;
-use crate::trouble::Trouble;
 use crate::worker::Desk;
 use crate::{elsewhere, indexes, record};
+use view::trouble::Trouble;
 
 /// How often it is asked whether the store covers an answer.
 const COVERED_TICK: std::time::Duration = std::time::Duration::from_millis(50);

@@ -13,8 +13,8 @@ use crate::elsewhere::{self, Member};
 use crate::finding::{Finding, Verdict};
 use crate::look::{Look, Memory, is_settled};
 use crate::picture::Picture;
-use crate::trouble::Trouble;
 use crate::worker::Desk;
+use view::trouble::Trouble;
 
 /// Keys asked for at once.
 const SCAN_COUNT: usize = 500;

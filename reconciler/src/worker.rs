@@ -18,8 +18,8 @@ use view::record::State;
 
 use crate::look::{Memory, Share};
 use crate::sweep::Sweep;
-use crate::trouble::Trouble;
 use crate::{Config, Limits};
+use view::trouble::Trouble;
 
 /// How long to wait after a trouble, and before the servers are asked again if they answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);

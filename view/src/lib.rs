@@ -6,6 +6,7 @@ pub mod keys;
 pub mod producer;
 pub mod record;
 pub mod store;
+pub mod trouble;
 pub mod unsaid;
 
 /// Version of the key layout in Redis. An older program refuses a newer one.
