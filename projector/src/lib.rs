@@ -140,19 +140,10 @@ async fn project(
 }
 
 async fn work(shared: &Arc<worker::Shared>) -> Result<(), Failure> {
-    let stop = &shared.context.stop;
     let mut workers = JoinSet::new();
     for partition in shared.partitions.all() {
         workers.spawn(worker::run(Arc::clone(shared), partition));
     }
-    let mut result = Ok(());
-    while let Some(joined) = workers.join_next().await {
-        let ended = joined.unwrap_or_else(|panic| Err(Failure::failed(format!("a part of the projector: {panic}"))));
-        if ended.is_err() {
-            // The others give their leases back.
-            stop.trigger();
-            result = ended;
-        }
-    }
-    result
+    // When one fails the others give their leases back.
+    service::all_ended(workers, &shared.context.stop).await
 }

@@ -10,7 +10,7 @@ use domain::revision::Place;
 use domain::{NodeName, Partition, Partitions};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use service::kv::Bucket;
-use service::lease::{Lease, keep};
+use service::lease::{Lease, beside};
 use service::{Context, Failure, Health, Stop};
 use tokio::sync::watch;
 
@@ -79,19 +79,10 @@ pub(crate) struct Worker<'a> {
 /// Works on a partition whenever this instance holds its lease, until told to stop.
 pub(crate) async fn run(shared: Arc<Shared>, partition: Partition) -> Result<(), Failure> {
     let stop = shared.context.stop.clone();
-    let (held, holding) = watch::channel(false);
     let bucket = Bucket::new(shared.client.clone(), shared.config.prefix.leases_bucket());
     let lease = Lease::new(bucket, format!("projector.{partition}"), shared.config.instance);
-    let done = Stop::new();
     let healthy = AtomicBool::new(true);
-    let working = async {
-        let result = work(shared, partition, holding, &healthy, &stop).await;
-        // Given back last: who takes it then finds nothing under way.
-        done.trigger();
-        result
-    };
-    let (result, ()) = futures::join!(working, keep(lease, held, &healthy, &done));
-    result
+    beside(lease, &healthy, |holding| work(shared, partition, holding, &healthy, &stop)).await
 }
 
 async fn work(

@@ -132,14 +132,6 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
         };
         workers.spawn(worker::run(Arc::clone(&config), desk, context.clone()));
     }
-    let mut result = Ok(());
-    while let Some(joined) = workers.join_next().await {
-        let ended = joined.unwrap_or_else(|panic| Err(Failure::failed(format!("a part of the reconciler: {panic}"))));
-        if ended.is_err() {
-            // The others give their leases back.
-            context.stop.trigger();
-            result = ended;
-        }
-    }
-    result
+    // When one fails the others give their leases back.
+    service::all_ended(workers, &context.stop).await
 }

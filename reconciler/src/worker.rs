@@ -9,9 +9,9 @@ use async_nats::{Client, jetstream};
 use domain::{NodeName, Partition, Partitions, Prefix};
 use futures::{StreamExt, stream};
 use service::kv::Bucket;
-use service::lease::{Lease, keep};
+use service::lease::{Lease, beside};
 use service::redis::Store;
-use service::{Context, Failure, Metrics, Stop};
+use service::{Context, Failure, Metrics};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use view::record::State;
@@ -45,21 +45,16 @@ pub(crate) struct Desk {
 
 /// Works on a partition whenever this instance holds its lease, until told to stop.
 pub(crate) async fn run(config: Arc<Config>, desk: Desk, context: Context) -> Result<(), Failure> {
-    let (held, holding) = watch::channel(false);
     let bucket = Bucket::new(desk.client.clone(), desk.prefix.leases_bucket());
     let lease = Lease::new(bucket, format!("reconciler.{}", desk.partition), config.instance);
-    let done = Stop::new();
     let healthy = AtomicBool::new(true);
-    let working = async {
-        let result = tokio::select! {
+    let working = async |holding| {
+        tokio::select! {
             result = work(&config, &desk, holding, &healthy, &context) => result,
             () = context.stop.stopped() => Ok(()),
-        };
-        done.trigger();
-        result
+        }
     };
-    let (result, ()) = futures::join!(working, keep(lease, held, &healthy, &done));
-    result
+    beside(lease, &healthy, working).await
 }
 
 async fn work(

@@ -98,16 +98,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     for partition in config.partitions.all() {
         workers.spawn(worker::run(partition, client.clone(), config.clone(), context.clone(), tally.clone()));
     }
-    let mut result = Ok(());
-    while let Some(ended) = workers.join_next().await {
-        let ended = ended.unwrap_or_else(|error| {
-            Err(Failure::failed(format!("a partition's work broke off: {error}; this is a defect")))
-        });
-        if ended.is_err() && result.is_ok() {
-            context.stop.trigger();
-            result = ended;
-        }
-    }
+    let result = service::all_ended(workers, &context.stop).await;
     keeping.abort();
     result
 }

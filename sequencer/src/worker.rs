@@ -12,7 +12,7 @@ use async_nats::Client;
 use async_nats::jetstream::{self, Context as JetStream};
 use domain::Partition as Number;
 use service::kv::Bucket;
-use service::lease::{Lease, TICK};
+use service::lease::{Lease, keep};
 use service::nats::Single;
 use service::{Context, Failure};
 use tokio::sync::{mpsc, watch};
@@ -64,7 +64,8 @@ pub(crate) async fn run(
     let leases = Bucket::new(client.clone(), config.prefix.leases_bucket());
     let lease = Lease::new(leases, format!("sequencer.{number}"), config.instance);
     let stop_lease = service::Stop::new();
-    let leasing = tokio::spawn(hold(lease, held_tx, Arc::clone(&healthy), stop_lease.clone()));
+    let (raised, told) = (Arc::clone(&healthy), stop_lease.clone());
+    let leasing = tokio::spawn(async move { keep(lease, held_tx, &raised, &told).await });
     let worker = Worker { number, client, config, context, healthy, tally };
     while !worker.context.stop.is_stopped() {
         let lived = if !worker.healthy.load(Ordering::SeqCst) {
@@ -96,19 +97,6 @@ pub(crate) async fn run(
     stop_lease.trigger();
     drop(leasing.await);
     Ok(())
-}
-
-/// Raises the lease's counter while the work goes on.
-async fn hold(mut lease: Lease, held: watch::Sender<bool>, healthy: Arc<AtomicBool>, stop: service::Stop) {
-    while !stop.is_stopped() {
-        if healthy.load(Ordering::SeqCst) {
-            lease.tick().await;
-        }
-        let is_held = lease.is_held();
-        held.send_if_modified(|held| std::mem::replace(held, is_held) != is_held);
-        stop.sleep(TICK).await;
-    }
-    lease.release().await;
 }
 
 enum Ended {

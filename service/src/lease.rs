@@ -20,6 +20,22 @@ pub const TAKE_AFTER: Duration = Duration::from_secs(4);
 /// How often [`Lease::tick`] is to be called.
 pub const TICK: Duration = Duration::from_secs(1);
 
+/// Does the work beside a lease: `work` is told whether it is held, and says in `healthy` whether it gets on.
+pub async fn beside<F>(lease: Lease, healthy: &AtomicBool, work: impl FnOnce(watch::Receiver<bool>) -> F) -> F::Output
+where
+    F: Future,
+{
+    let (held, holding) = watch::channel(false);
+    let done = Stop::new();
+    let working = async {
+        let result = work(holding).await;
+        // Given back last: who takes it then finds nothing under way.
+        done.trigger();
+        result
+    };
+    tokio::join!(working, keep(lease, held, healthy, &done)).0
+}
+
 /// Takes the lease when it can be had and raises its counter while the work is `healthy`: else another instance is to
 /// take it. Tells in `held` whether this one has it; gives it back when `done`.
 pub async fn keep(mut lease: Lease, held: watch::Sender<bool>, healthy: &AtomicBool, done: &Stop) {
@@ -27,7 +43,8 @@ pub async fn keep(mut lease: Lease, held: watch::Sender<bool>, healthy: &AtomicB
         if healthy.load(Ordering::SeqCst) {
             lease.tick().await;
         }
-        held.send_replace(lease.is_held());
+        let is_held = lease.is_held();
+        held.send_if_modified(|held| std::mem::replace(held, is_held) != is_held);
         done.sleep(TICK).await;
     }
     lease.release().await;

@@ -19,7 +19,7 @@ mod stop;
 pub use failure::{Exit, Failure};
 pub use health::Health;
 pub use metrics::Metrics;
-pub use stop::{Stop, run_role};
+pub use stop::{Stop, all_ended, run_role};
 
 /// What a role is given besides its configuration.
 #[derive(Clone, Default)]

@@ -2,6 +2,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Context, Failure};
@@ -45,6 +46,24 @@ impl Stop {
     }
 }
 
+/// Waits until all parts of a role have ended. When one fails the others are told to stop, and its failure is told.
+///
+/// # Errors
+/// The first failure of a part.
+pub async fn all_ended(mut parts: JoinSet<Result<(), Failure>>, stop: &Stop) -> Result<(), Failure> {
+    let mut result = Ok(());
+    while let Some(joined) = parts.join_next().await {
+        let ended = joined.unwrap_or_else(|error| {
+            Err(Failure::failed(format!("a part of the program broke off: {error}; please report it")))
+        });
+        if ended.is_err() && result.is_ok() {
+            stop.trigger();
+            result = ended;
+        }
+    }
+    result
+}
+
 /// Runs a role until it ends or is told to by SIGTERM or SIGINT, and then gives it `grace` to drain.
 /// A second signal ends at once.
 ///
@@ -72,5 +91,33 @@ where
         () = tokio::time::sleep(grace) => {
             Err(Failure::failed(format!("did not drain within {}; raise --grace", humantime::format_duration(grace))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn when_a_part_fails_the_others_are_told_to_stop() {
+        let stop = Stop::new();
+        let mut parts = JoinSet::new();
+        for number in 0..2 {
+            let stop = stop.clone();
+            parts.spawn(async move {
+                stop.stopped().await;
+                Err(Failure::failed(format!("part {number} was told to")))
+            });
+        }
+        parts.spawn(async { Err(Failure::failed("the first")) });
+        parts.spawn(async { Ok(()) });
+        assert_eq!(all_ended(parts, &stop).await, Err(Failure::failed("the first")));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_breaks_off_is_a_failure() {
+        let mut parts = JoinSet::new();
+        parts.spawn(async { panic!("on purpose") });
+        assert!(all_ended(parts, &Stop::new()).await.is_err());
     }
 }
