@@ -16,6 +16,25 @@ pub(crate) const NATS_DEFAULT: &str = "nats://127.0.0.1:4222";
 /// Where Redis is unless somebody says otherwise.
 pub(crate) const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379";
 
+/// Where both servers are: what commands share that ask NATS and Redis.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
+    #[command(flatten)]
+    pub(crate) common: CommonArgs,
+    #[command(flatten)]
+    nats: NatsArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
+}
+
+impl ServerArgs {
+    /// How to reach both, as told, else those of a running `up`, else the defaults. Opens no socket.
+    pub(crate) async fn reach(&self) -> Result<(nats::Settings, redis::Store), Failure> {
+        let nats = nats_settings(&self.nats, &self.common).await?;
+        Ok((nats, redis::Store::new(redis_settings(&self.redis, &self.common).await?)))
+    }
+}
+
 /// NATS: as told, else that of a running `up`, else the default.
 pub(crate) async fn nats_settings(args: &NatsArgs, common: &CommonArgs) -> Result<nats::Settings, Failure> {
     let running = data_dir::running(&common.data_dir()).and_then(|up| up.nats.parse().ok());

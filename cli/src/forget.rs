@@ -6,11 +6,10 @@ use async_nats::Client;
 use domain::rpc::{ForgetRequest, ForgetResponse};
 use domain::{NodeName, Partition, Prefix};
 use service::Failure;
-use service::args::{CommonArgs, NatsArgs, RedisArgs};
 use service::redis::{Error, Store};
 use view::producer::{self, Unanswered};
 
-use crate::ask;
+use crate::ask::{self, ServerArgs};
 use crate::out::{self, Ended};
 use crate::streams::Streams;
 
@@ -36,19 +35,14 @@ pub(crate) struct Args {
     #[arg(value_name = "NODE")]
     name: NodeName,
     #[command(flatten)]
-    common: CommonArgs,
-    #[command(flatten)]
-    nats: NatsArgs,
-    #[command(flatten)]
-    redis: RedisArgs,
+    servers: ServerArgs,
 }
 
 /// Retires the node, and waits until Redis has dropped it.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let settings = ask::nats_settings(&args.nats, &args.common).await?;
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
+    let (settings, store) = args.servers.reach().await?;
     let what = format!("NATS at {}", settings.servers);
-    let prefix = &args.common.prefix;
+    let prefix = &args.servers.common.prefix;
     let forgotten = async {
         let streams = Streams::open(&settings, prefix).await?;
         retire(&streams.client(), prefix, streams.partitions.of(&args.name), &args.name).await

@@ -6,10 +6,9 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use domain::names::StateSubject;
 use domain::{ContainerId, NodeName, Partition, Prefix, Record, Subject};
 use service::Failure;
-use service::args::{CommonArgs, NatsArgs, RedisArgs};
 use service::redis::Store;
 
-use crate::ask::{self, Plain};
+use crate::ask::{self, Plain, ServerArgs};
 use crate::filter::{Meant, meant};
 use crate::out::{self, Ended};
 use crate::records::{self, Kept, Newest, day_and_time};
@@ -41,20 +40,15 @@ pub(crate) struct Args {
     #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
     output: Plain,
     #[command(flatten)]
-    common: CommonArgs,
-    #[command(flatten)]
-    nats: NatsArgs,
-    #[command(flatten)]
-    redis: RedisArgs,
+    servers: ServerArgs,
 }
 
 /// Prints the records.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let settings = ask::nats_settings(&args.nats, &args.common).await?;
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
+    let (settings, store) = args.servers.reach().await?;
     let what = format!("NATS at {}", settings.servers);
     let asked = async {
-        let streams = Streams::open(&settings, &args.common.prefix).await?;
+        let streams = Streams::open(&settings, &args.servers.common.prefix).await?;
         let ids = ids(&streams, &store, args).await?;
         let kept = read(&streams, &ids, args).await?;
         Ok((kept, streams.partitions))
@@ -83,7 +77,7 @@ fn row(record: &Record) -> Vec<String> {
 async fn ids(streams: &Streams, store: &Store, args: &Args) -> Result<BTreeSet<ContainerId>, Failure> {
     let word = &args.container;
     // Redis knows what is there now; without it the record knows all, but asks more of NATS.
-    if let Ok(picture) = picture::read(store, &args.common.prefix).await {
+    if let Ok(picture) = picture::read(store, &args.servers.common.prefix).await {
         let all = picture.containers().filter(|c| args.node.is_empty() || args.node.contains(&c.node)).collect();
         match meant(all, word, |container| container.id, |container| &container.name) {
             Meant::One(container) => return Ok([container.id].into()),

@@ -8,11 +8,9 @@ mod redis;
 
 use serde_json::json;
 use service::Failure;
-use service::args::{CommonArgs, NatsArgs, RedisArgs};
-use service::redis::Store;
 
 use crate::address::{self, EngineAddress};
-use crate::ask::{self, ANSWER_TIME, Plain};
+use crate::ask::{ANSWER_TIME, Plain, ServerArgs};
 use crate::out::{self, Ended};
 use crate::table;
 use check::{Check, Outcome};
@@ -38,19 +36,14 @@ pub(crate) struct Args {
     #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
     output: Plain,
     #[command(flatten)]
-    common: CommonArgs,
-    #[command(flatten)]
-    nats: NatsArgs,
-    #[command(flatten)]
-    redis: RedisArgs,
+    servers: ServerArgs,
 }
 
 /// Checks everything, and prints what was found.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let settings = ask::nats_settings(&args.nats, &args.common).await?;
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
+    let (settings, store) = args.servers.reach().await?;
     let engine = address::engine(args.engine.as_ref())?;
-    let prefix = &args.common.prefix;
+    let prefix = &args.servers.common.prefix;
     let late = |what: &str| {
         let detail = format!("no answer within {} s", ANSWER_TIME.as_secs());
         vec![Check::failed(what, detail, "see if it is overloaded or stopped")]

@@ -6,11 +6,10 @@ mod look;
 use domain::NodeName;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
-use service::args::{CommonArgs, NatsArgs, RedisArgs};
 use service::redis::Store;
 use service::{Exit, Failure, nats};
 
-use crate::ask::{self, Plain};
+use crate::ask::{self, Plain, ServerArgs};
 use crate::out::{self, Ended};
 use crate::streams::Streams;
 use crate::table;
@@ -46,17 +45,12 @@ pub(crate) struct Args {
     #[arg(short, long, env = "DECKWATCH_OUTPUT", value_name = "FORM", default_value = "table")]
     output: Plain,
     #[command(flatten)]
-    common: CommonArgs,
-    #[command(flatten)]
-    nats: NatsArgs,
-    #[command(flatten)]
-    redis: RedisArgs,
+    servers: ServerArgs,
 }
 
 /// Looks at the nodes, prints what differs.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
-    let settings = ask::nats_settings(&args.nats, &args.common).await?;
-    let store = Store::new(ask::redis_settings(&args.redis, &args.common).await?);
+    let (settings, store) = args.servers.reach().await?;
     let what = format!("NATS at {} or Redis at {}", settings.servers, store.address());
     let (eyes, nodes, mut verdicts) = ask::within(&what, Box::pin(open(args, &settings, store))).await?;
     let looked = futures::stream::iter(nodes).map(|node| eyes.judge(node)).buffer_unordered(NODES_AT_ONCE);
@@ -74,9 +68,9 @@ async fn open(
     store: Store,
 ) -> Result<(Eyes, Vec<NodeName>, Vec<Verdict>), Failure> {
     store.check().await?;
-    let streams = Streams::open(settings, &args.common.prefix).await?;
+    let streams = Streams::open(settings, &args.servers.common.prefix).await?;
     let (client, partitions) = (streams.client(), streams.partitions);
-    let eyes = Eyes { client, store, prefix: args.common.prefix.clone(), partitions };
+    let eyes = Eyes { client, store, prefix: args.servers.common.prefix.clone(), partitions };
     let known = eyes.nodes().await?;
     if let Some(node) = args.node.iter().find(|node| !known.contains(*node)) {
         return Err(Failure::unanswered(format!("there is no node `{node}`; `deckwatch nodes` lists them")));
