@@ -60,3 +60,34 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// The error with all its causes, in one line: a library's own text often hides what happened.
+pub fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot\n\x1bask")]
+    struct Hiding(#[source] std::io::Error);
+
+    #[test]
+    fn what_an_error_hides_is_told_once_and_in_one_line() {
+        let hiding = Hiding(std::io::Error::other("no such file"));
+        assert_eq!(causes(&hiding), "cannot ask: no such file");
+        assert_eq!(causes(&std::io::Error::other("no such file")), "no such file");
+    }
+}

@@ -16,7 +16,7 @@ pub mod nats;
 pub mod redis;
 mod stop;
 
-pub use failure::{Exit, Failure};
+pub use failure::{Exit, Failure, causes};
 pub use health::Health;
 pub use metrics::Metrics;
 pub use stop::{Stop, all_ended, run_role};

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
+use service::causes;
 use service::nats::parse_version;
 
 use super::check::Check;
 use super::clock::Reading;
 use crate::address::EngineAddress;
-use crate::up::engine::{advice, causes};
+use crate::up::engine::advice;
 
 /// How long the engine may take.
 const ANSWER_TIME: Duration = Duration::from_secs(5);

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::errors::Error;
 use domain::NodeName;
-use service::Failure;
+use service::{Failure, causes};
 
 use crate::address::{self, EngineAddress};
 
@@ -38,20 +37,6 @@ pub(crate) async fn look(told: Option<&EngineAddress>) -> Result<Seen, Failure> 
         node: info.name.as_deref().and_then(NodeName::from_engine),
         version: info.server_version.unwrap_or_default(),
     })
-}
-
-/// The error with all its causes: the library's own text often hides what happened.
-pub(crate) fn causes(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    crate::out::one_line(&text)
 }
 
 /// What to do about an engine that cannot be asked.

@@ -13,6 +13,7 @@ use domain::node::Engine;
 use domain::{ContainerId, Timestamp};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use service::causes;
 use sha2::{Digest, Sha256};
 
 use super::events::{CONTAINER_ACTIONS, NETWORK_ACTIONS};
@@ -103,7 +104,7 @@ impl Connection {
     }
 
     async fn open_docker(address: &str) -> Result<Self, Unanswered> {
-        let told = |error: &Error| Unanswered::Away(format!("cannot reach the engine at {address}: {}", say(error)));
+        let told = |error: &Error| Unanswered::Away(format!("cannot reach the engine at {address}: {}", causes(error)));
         let docker = Docker::connect_with_host(address).map_err(|error| told(&error))?.with_timeout(ANSWER_MAX);
         let asked = tokio::time::timeout(PING_MAX * 2, async {
             let docker = docker.negotiate_version().await?;
@@ -234,7 +235,7 @@ impl Connection {
     }
 
     fn away(&self, error: &Error) -> Unanswered {
-        Unanswered::Away(format!("the engine at {} does not answer: {}", self.address, say(error)))
+        Unanswered::Away(format!("the engine at {} does not answer: {}", self.address, causes(error)))
     }
 
     fn late(&self) -> Unanswered {
@@ -271,20 +272,6 @@ fn describe(info: &SystemInfo, version: &SystemVersion, podman: bool) -> Engine 
         text(&info.id)
     };
     Engine { id, version: text(&version.version), os: text(&version.os), arch: text(&version.arch) }
-}
-
-/// The error in a line, with what caused it: bollard's own text often hides that.
-fn say(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
