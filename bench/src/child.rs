@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -15,8 +14,6 @@ use tokio::task::JoinHandle;
 
 /// How long one may take to end when told to.
 const END_TIME: Duration = Duration::from_secs(8);
-/// How much of a log's end is looked at for its last line.
-const LOG_TAIL: u64 = 4096;
 
 /// A program to run.
 #[derive(Clone, Debug)]
@@ -68,7 +65,7 @@ impl Child {
             tokio::select! {
                 status = child.wait() => {
                     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-                    let last = last_line(&path).map_or_else(String::new, |line| format!(": {line}"));
+                    let last = service::logs::last_line(&path).map_or_else(String::new, |line| format!(": {line}"));
                     // Nobody may listen any more.
                     drop(ended.send(format!("the {name} ended by itself, {how}{last}")).await);
                     return;
@@ -117,16 +114,6 @@ fn parse(stat: &str, ticks_per_second: u64, page_size: usize) -> Option<Usage> {
     let pages = number(21)?;
     let memory = pages.checked_mul(u64::try_from(page_size).ok()?)?;
     Some(Usage { cpu: ticks as f64 / ticks_per_second as f64, memory })
-}
-
-fn last_line(log: &Path) -> Option<String> {
-    let mut file = File::open(log).ok()?;
-    let size = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(LOG_TAIL))).ok()?;
-    let mut tail = Vec::new();
-    file.take(LOG_TAIL).read_to_end(&mut tail).ok()?;
-    let tail = String::from_utf8_lossy(&tail);
-    tail.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned)
 }
 
 #[cfg(test)]

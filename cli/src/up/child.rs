@@ -1,10 +1,9 @@
 //! A server that `up` runs: kept running until it is told to stop, and never left behind.
 
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom};
+use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use tokio::process::{Child, Command};
 
 use super::ending::Ending;
 use super::tools::Tool;
+use crate::out::one_line;
 
 /// How long to wait before it is started again, at first and at most.
 const RESTART_TIME: Duration = Duration::from_millis(200);
@@ -22,8 +22,6 @@ const RESTART_TIME_MAX: Duration = Duration::from_secs(5);
 const STEADY_TIME: Duration = Duration::from_secs(30);
 /// A log that is larger is put aside at the next start.
 const LOG_SIZE_MAX: u64 = 8 << 20;
-/// How much of a log's end is looked at for its last line.
-const LOG_TAIL: u64 = 4096;
 
 /// A server program with its arguments.
 #[derive(Debug)]
@@ -108,7 +106,8 @@ impl Server {
     }
 
     fn explain(&self, ended: &str) -> String {
-        let last = last_line(&self.log).map_or_else(String::new, |line| format!(": {line}"));
+        let last = service::logs::last_line(&self.log);
+        let last = last.map_or_else(String::new, |line| format!(": {}", one_line(&line)));
         format!("{} {ended}{last} (its log: {})", self.tool.program, self.log.display())
     }
 }
@@ -137,18 +136,10 @@ pub(crate) fn pid(number: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(number).ok()?)
 }
 
-fn last_line(log: &Path) -> Option<String> {
-    let mut file = File::open(log).ok()?;
-    let size = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(size.saturating_sub(LOG_TAIL))).ok()?;
-    let mut tail = Vec::new();
-    file.take(LOG_TAIL).read_to_end(&mut tail).ok()?;
-    let tail = String::from_utf8_lossy(&tail);
-    tail.lines().rev().find(|line| !line.trim().is_empty()).map(crate::out::one_line)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::up::tools::{Kind, judge_for_tests};
 
