@@ -109,9 +109,8 @@ impl Desk {
             return Ok(unsettled(0));
         }
         let snapshot = self.ask_engine(node, memory.picture.digest).await?;
-        if snapshot.is_none() && self.state.last_of(node).await?.is_none() {
-            // Neither its producer nor the record tells of it: what it said before the record was lost stays.
-            return Ok(unsettled(0));
+        if (snapshot.is_none() || status == NodeStatus::Lost) && !self.is_told(node, status).await? {
+            return Ok(unsettled(snapshot.map_or(0, |snapshot| snapshot.head.missed_events)));
         }
         let (mut doubted, mut missed) = (Vec::new(), 0);
         if let Some(snapshot) = &snapshot {
@@ -141,6 +140,13 @@ impl Desk {
     /// The same, where they are not those of a print.
     async fn examine_since(&self, node: &NodeName, known: Option<&Print>) -> Result<Since, Trouble> {
         view::keys::examine_since(&self.store, &self.prefix, node, known).await?.ok_or(Trouble::NoLibrary)
+    }
+
+    /// The record knows the node, and says that it is lost where the store does. Else the store shows what was before the
+    /// record was lost, or the node's return is under way.
+    async fn is_told(&self, node: &NodeName, status: NodeStatus) -> Result<bool, Trouble> {
+        let last = self.state.last_of(node).await?;
+        Ok(last.is_some_and(|(_, record)| record.node_state.lost || status != NodeStatus::Lost))
     }
 
     /// All states as the engine has them, or that they have this digest; `None` where its producer cannot say.
