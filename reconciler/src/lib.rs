@@ -7,6 +7,7 @@
 //!    answer's stamp is a doubt ([`compare`], [`doubts`]).
 //! 2. The record: what is doubted, and what changed in the store since it was last seen to fit, is compared with the
 //!    container's last record, every field of it ([`judge`]). For a node that cannot answer that is all there is.
+//!    The node's own fields are compared with the records that they were written by.
 //! 3. Indexes: the node's own ([`misfits`]), and in turn those in other slots.
 //!
 //! A drift is counted and named once ([`Ledger`]). Producers look again at containers, with the drift as a correction in
@@ -28,6 +29,7 @@ mod engine;
 mod finding;
 mod indexes;
 mod look;
+mod node;
 mod picture;
 mod record;
 mod repair;

@@ -18,9 +18,10 @@ use crate::compare::compare;
 use crate::elsewhere::Member;
 use crate::engine::{Doubt, doubts};
 use crate::finding::{Finding, Ledger};
+use crate::node::{OfEngine, Standing};
 use crate::picture::Picture;
 use crate::worker::Desk;
-use crate::{elsewhere, indexes, record};
+use crate::{elsewhere, indexes, node, record};
 use view::trouble::Trouble;
 
 /// How often it is asked whether the store covers an answer.
@@ -33,6 +34,10 @@ pub(crate) struct Memory {
     picture: Picture,
     /// Containers that fit their last record, each with a fingerprint of what it holds of them; 0 for what it lacks.
     verified: HashMap<ContainerId, u64>,
+    /// The node's own fields that fit the record at its checkpoint.
+    standing: Option<Standing>,
+    /// Those that fit the last record of the node itself.
+    of_engine: Option<OfEngine>,
     /// Where the next look goes on with what other slots say.
     turn: usize,
     /// The drifts that were found.
@@ -56,7 +61,7 @@ pub(crate) struct Look {
     pub(crate) findings: Option<Vec<Finding>>,
     /// Changes that the producer found and no event had told.
     pub(crate) missed: u32,
-    /// How the node is, as the store says.
+    /// How the node is.
     pub(crate) status: NodeStatus,
     /// The producer answers.
     pub(crate) answers: bool,
@@ -109,7 +114,7 @@ impl Desk {
             return Ok(unsettled(0));
         }
         let snapshot = self.ask_engine(node, memory.picture.digest).await?;
-        if (snapshot.is_none() || status == NodeStatus::Lost) && !self.is_told(node, status).await? {
+        if (snapshot.is_none() || status == NodeStatus::Lost) && !self.is_told(node, &seen).await? {
             return Ok(unsettled(snapshot.map_or(0, |snapshot| snapshot.head.missed_events)));
         }
         let (mut doubted, mut missed) = (Vec::new(), 0);
@@ -126,6 +131,9 @@ impl Desk {
             }
         }
         let mut findings = std::mem::take(&mut seen.findings);
+        let of_node = self.node_against_record(node, &seen.head, memory).await?;
+        let status = of_node.as_ref().and_then(|(_, recorded)| *recorded).unwrap_or(status);
+        findings.extend(of_node.map(|(finding, _)| finding));
         findings.extend(self.against_record(node, &seen, doubted, memory, share, snapshot.is_some()).await?);
         findings.extend(self.against_other_slots(node, &seen, memory, share).await?);
         let any = memory.picture.containers.first().copied();
@@ -142,11 +150,15 @@ impl Desk {
         view::keys::examine_since(&self.store, &self.prefix, node, known).await?.ok_or(Trouble::NoLibrary)
     }
 
-    /// The record knows the node, and says that it is lost where the store does. Else the store shows what was before the
-    /// record was lost, or the node's return is under way.
-    async fn is_told(&self, node: &NodeName, status: NodeStatus) -> Result<bool, Trouble> {
-        let last = self.state.last_of(node).await?;
-        Ok(last.is_some_and(|(_, record)| record.node_state.lost || status != NodeStatus::Lost))
+    /// The record knows the node, and says that it is lost where the store does, unless the store has all of it. Else the
+    /// store shows what was before the record was lost, or the node's return is under way.
+    async fn is_told(&self, node: &NodeName, seen: &Seen) -> Result<bool, Trouble> {
+        let Some((sequence, record)) = self.state.last_of(node).await? else { return Ok(false) };
+        if record.node_state.lost || seen.status != NodeStatus::Lost {
+            return Ok(true);
+        }
+        let Some(place) = seen.head.checkpoint.as_ref().map(|checkpoint| checkpoint.place) else { return Ok(false) };
+        Ok(sequence <= place.sequence && self.state.writer_at(place.sequence).await? == Some(place.writer))
     }
 
     /// All states as the engine has them, or that they have this digest; `None` where its producer cannot say.
@@ -172,6 +184,42 @@ impl Desk {
             }
             sleep(COVERED_TICK).await;
         }
+    }
+
+    /// The node's own fields, where they were not yet seen to fit, against the records that they were written by: what is
+    /// wrong, and how the node is if it is not as they say.
+    async fn node_against_record(
+        &self,
+        node: &NodeName,
+        head: &Head,
+        memory: &mut Memory,
+    ) -> Result<Option<(Finding, Option<NodeStatus>)>, Trouble> {
+        let Some(Checkpoint { place, partition, .. }) = &head.checkpoint else { return Ok(None) };
+        let (standing, of_engine) = (Standing::of(&head.node), OfEngine::of(&head.node));
+        let (mut fields, mut status) = (Vec::new(), None);
+        if memory.standing.as_ref() != Some(&standing) {
+            let record = self.state.record_at(place.sequence).await?;
+            if let Some(record) = record.filter(|record| record.node == *node) {
+                fields.extend(standing.misfits(node, *partition, &record));
+                status = Some(node::status_of(&record.node_state));
+                memory.standing = fields.is_empty().then_some(standing);
+            }
+        }
+        if memory.of_engine.as_ref() != Some(&of_engine) {
+            let last = self.state.last_of(node).await?;
+            if let Some((_, record)) = last.filter(|(sequence, _)| *sequence <= place.sequence) {
+                let wrong = of_engine.misfits(&record);
+                memory.of_engine = wrong.is_empty().then_some(of_engine);
+                fields.extend(wrong);
+            }
+        }
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        let fields = fields.into_iter().map(str::to_owned).collect();
+        let kind = DriftKind::EditedStore;
+        // It may be the checkpoint that is wrong: the projector puts that right.
+        Ok(Some((Finding { kind, container: None, fields, members: Vec::new(), held: 0, sure: false }, status)))
     }
 
     /// What is doubted, and what was not yet seen to fit, against the last records.
@@ -268,9 +316,7 @@ fn found(id: ContainerId, kind: DriftKind, fields: &[&'static str], held: u64, s
 
 /// Tells a drift that stays from one that was put right and is there again.
 fn held(print: u64, last: Option<&(u64, Record)>) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (print, last.map(|(sequence, _)| *sequence)).hash(&mut hasher);
-    hasher.finish()
+    hashed(&(print, last.map(|(sequence, _)| *sequence)))
 }
 
 /// Containers whose fields hold what they should not.
@@ -302,7 +348,11 @@ fn answer_stamp(snapshot: &Snapshot) -> Stamp {
 
 /// Never 0.
 fn fingerprint(container: &Container) -> u64 {
+    hashed(container).max(1)
+}
+
+fn hashed(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    container.hash(&mut hasher);
-    hasher.finish().max(1)
+    value.hash(&mut hasher);
+    hasher.finish()
 }

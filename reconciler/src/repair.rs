@@ -19,8 +19,11 @@ impl Desk {
         let content = |finding: &&Finding| finding.members.is_empty();
         let mut ids: Vec<_> = verdict.open.iter().filter(content).filter_map(|finding| finding.container).collect();
         if look.answers {
-            if ids.is_empty() && !memory.unsaid.is_empty() {
-                // To name no container asks for a statement of all; one that is looked at anyway costs less.
+            if verdict.open.iter().any(|finding| content(&finding) && finding.container.is_none()) {
+                // What the node's own fields hold comes with a statement of all.
+                ids.clear();
+            } else if ids.is_empty() && !memory.unsaid.is_empty() {
+                // To name no container asks for such a statement; one that is looked at anyway costs less.
                 ids.extend(look.any);
             }
             let saying = memory.unsaid.say(&self.client, &self.prefix, node, &ids, self.limits.answer);
@@ -44,7 +47,7 @@ impl Desk {
             let of_indexes = verdict.open.iter().filter(|finding| !finding.members.is_empty());
             of_indexes.for_each(|finding| memory.ledger.close(finding));
         }
-        if verdict.stubborn || silent && !ids.is_empty() {
+        if verdict.stubborn || silent && verdict.open.iter().any(|finding| content(&finding)) {
             self.rebuild(node, Vec::new()).await;
         }
     }

@@ -84,6 +84,9 @@ class Hand:
         keys = [key for key in self.stack.store.keys("deckwatch:*") if "partition" not in key]
         return {key: self.redis.execute_command("DUMP", key, **{"NEVER_DECODE": True}) for key in keys}
 
+    def node(self, **fields: str) -> None:
+        self.redis.hset(self.key("node"), mapping=fields)
+
     def set(self, **fields: str) -> None:
         self.redis.hset(self.container(self.running), mapping=fields)
 
@@ -103,6 +106,9 @@ def invents_indexed(hand: Hand) -> None:
 
 # What the hand does, which kinds may be named for it, and a field of which one must be.
 DAMAGE: dict[str, tuple[Callable[[Hand], object], set[str], str | None]] = {
+    "the node's status": (lambda hand: hand.node(status="lost"), {"edited_store"}, "status"),
+    "the node's engine": (lambda hand: hand.node(engine_id="other", os="plan9"), {"edited_store"}, "engine_id"),
+    "the node's epoch": (lambda hand: hand.node(epoch="99"), {"edited_store"}, "epoch"),
     "status": (lambda hand: hand.set(status="paused"), {"edited_store"}, "status"),
     "unknown": (lambda hand: hand.set(status="unknown"), {"edited_store"}, "status"),
     "name": (lambda hand: hand.set(name="other"), {"edited_store"}, "name"),
@@ -295,11 +301,14 @@ def test_a_lost_node_is_compared_with_its_record(watched, engine):
         ghost = {**hand.hgetall(stack.store.key(f"container:{running}")), "id": STRANGER}
         hand.hset(stack.store.key(f"container:{STRANGER}"), mapping=ghost)
         hand.sadd(stack.store.key("containers"), STRANGER)
+        hand.hset(stack.store.key("node"), mapping={"status": "alive", "engine_version": "0"})
         # No index names this one.
         hand.hset(stack.store.key(f"container:{OUTSIDER}"), mapping=ghost | {"id": OUTSIDER})
 
         def right() -> bool:
             states = stack.store.states()
+            node = stack.store.node_fields()
+            assert node["status"] == "lost" and node["engine_version"] != "0", node
             assert states.keys() == told.keys()
             fields = [name for name in FIELDS if name != "status_since"]
             found = [text for id in told for text in differences(states[id], told[id], fields)]
