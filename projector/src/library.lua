@@ -334,7 +334,8 @@ end
 
 -- The node as `read` tells it, with what its indexes hold and what is untold, all of one moment, and its fingerprint:
 -- {…, "members": {"containers": […], "status:<status>": […], "service:<project>/<service>": […]}, "untold": […],
--- "print": "…"}. ARGV: a fingerprint, or nothing; where it is still the same, containers and members are left out.
+-- "print": "…"}. ARGV: a fingerprint, or nothing; where it is still the same, members are left out, and all containers
+-- but those whose ids follow it.
 local function examine(keys, args)
   local base = base_of(keys)
   local ids = peek('SMEMBERS', base .. 'containers')
@@ -342,7 +343,7 @@ local function examine(keys, args)
   local sets = sets_of(base, ids)
   local print = print_of(base, ids, sets)
   local tail = ',"untold":' .. array(peek('SMEMBERS', base .. 'untold')) .. ',"print":' .. cjson.encode(print) .. '}'
-  if print == args[1] then return head(base) .. tail end
+  if print == args[1] then return head(base) .. ',"containers":' .. containers_of(base, {select(2, unpack(args))}) .. tail end
   local members = {}
   for i, set in ipairs(sets) do members[i] = cjson.encode(set) .. ':' .. array(peek('SMEMBERS', base .. set)) end
   return head(base) .. ',"containers":' .. containers_of(base, ids) .. ',"members":{' .. table.concat(members, ',') .. '}' .. tail

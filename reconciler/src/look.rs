@@ -73,24 +73,25 @@ pub(crate) struct Look {
 struct Seen {
     head: Head,
     status: NodeStatus,
-    /// Empty where they are those of the last look, and fit.
+    /// Those that may be compared with the record: all, or where the keys are those of the last look some of them.
     containers: Vec<Container>,
     /// What is wrong with the keys by themselves.
     findings: Vec<Finding>,
 }
 
 impl Memory {
-    /// The print of keys with which nothing is wrong, neither by themselves nor by the record.
-    fn fitting(&self) -> Option<&Print> {
-        let fits = self.picture.containers.iter().all(|id| self.verified.contains_key(id));
-        self.picture.print.as_ref().filter(|_| fits)
+    /// Containers that were not yet seen to fit, so many at most; in no order, so that some that never fit do not keep
+    /// others from their turn.
+    fn unverified(&self, max: usize) -> Vec<ContainerId> {
+        let all: HashSet<_> = self.picture.containers.iter().filter(|id| !self.verified.contains_key(id)).collect();
+        all.into_iter().take(max).copied().collect()
     }
 
     /// Takes in what a node's keys are now.
     fn take_in(&mut self, since: Since) -> Seen {
         let status = status(since.node());
         let (print, keys) = match since {
-            Since::Same(head) => return Seen { head, status, containers: Vec::new(), findings: Vec::new() },
+            Since::Same(head, containers) => return Seen { head, status, containers, findings: Vec::new() },
             Since::Changed(print, keys) => (print, keys),
         };
         let mut findings = indexes::misfits(&keys);
@@ -106,7 +107,8 @@ impl Memory {
 impl Desk {
     /// Looks at a node once.
     pub(crate) async fn look(&self, node: &NodeName, memory: &mut Memory, share: Share) -> Result<Look, Trouble> {
-        let since = self.examine_since(node, memory.fitting()).await?;
+        let known = memory.picture.print.as_ref();
+        let since = self.examine_since(node, known, &memory.unverified(share.records)).await?;
         let mut seen = memory.take_in(since);
         let status = seen.status;
         let unsettled = |missed| Look { findings: None, missed, status, answers: false, any: None };
@@ -145,9 +147,15 @@ impl Desk {
         view::keys::examine(&self.store, &self.prefix, node).await?.ok_or(Trouble::NoLibrary)
     }
 
-    /// The same, where they are not those of a print.
-    async fn examine_since(&self, node: &NodeName, known: Option<&Print>) -> Result<Since, Trouble> {
-        view::keys::examine_since(&self.store, &self.prefix, node, known).await?.ok_or(Trouble::NoLibrary)
+    /// The same, or where they are those of a print some containers.
+    async fn examine_since(
+        &self,
+        node: &NodeName,
+        known: Option<&Print>,
+        wanted: &[ContainerId],
+    ) -> Result<Since, Trouble> {
+        let since = view::keys::examine_since(&self.store, &self.prefix, node, known, wanted).await?;
+        since.ok_or(Trouble::NoLibrary)
     }
 
     /// The record knows the node, and says that it is lost where the store does, unless the store has all of it. Else the
@@ -178,7 +186,7 @@ impl Desk {
     async fn covering(&self, node: &NodeName, stamp: Stamp) -> Result<Since, Trouble> {
         let deadline = Instant::now() + self.limits.covered;
         loop {
-            let keys = self.examine_since(node, None).await?;
+            let keys = self.examine_since(node, None, &[]).await?;
             if store_stamp(keys.node()) >= stamp || Instant::now() >= deadline {
                 return Ok(keys);
             }
@@ -232,11 +240,12 @@ impl Desk {
         share: Share,
         answers: bool,
     ) -> Result<Vec<Finding>, Trouble> {
-        // In no order, so that some that never fit do not keep others from their turn.
-        let mut all: HashSet<ContainerId> = memory.picture.containers.iter().copied().collect();
+        // In no order, as above.
+        let mut all: HashSet<ContainerId> = seen.containers.iter().map(|container| container.id).collect();
         if !answers {
             // Nobody says which containers there are: the record does.
-            all.extend(self.state.containers(node).await?);
+            let recorded = self.state.containers(node).await?;
+            all.extend(recorded.into_iter().filter(|id| memory.picture.containers.binary_search(id).is_err()));
         }
         let mut ids: Vec<ContainerId> = doubted.iter().map(|doubt| doubt.container).collect();
         let unverified = all.into_iter().filter(|id| !memory.verified.contains_key(id) && !ids.contains(id));

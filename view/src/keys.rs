@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{NodeName, Prefix};
+use domain::{Container, ContainerId, NodeName, Prefix};
 use serde::Deserialize;
 use service::redis::{Error, Store};
 
@@ -39,8 +39,8 @@ pub struct Print(String);
 /// What became of keys that were examined before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Since {
-    /// They have the same print.
-    Same(Head),
+    /// They have the same print; with the containers that were asked for.
+    Same(Head, Vec<Container>),
     /// They have another one.
     Changed(Print, NodeKeys),
 }
@@ -49,7 +49,7 @@ impl Since {
     /// Fields of the node; empty where there is no such node.
     pub fn node(&self) -> &BTreeMap<String, String> {
         match self {
-            Self::Same(head) => &head.node,
+            Self::Same(head, _) => &head.node,
             Self::Changed(_, keys) => &keys.view.node,
         }
     }
@@ -69,7 +69,7 @@ struct Added {
 /// # Errors
 /// No answer from Redis.
 pub async fn examine(store: &Store, prefix: &Prefix, node: &NodeName) -> Result<Option<NodeKeys>, Error> {
-    let answer = call(store, prefix, node, None).await?;
+    let answer = call(store, prefix, node, None, &[]).await?;
     Ok(answer.map(|(view, Added { members, untold, .. })| NodeKeys {
         view,
         members: members.unwrap_or_default(),
@@ -77,7 +77,7 @@ pub async fn examine(store: &Store, prefix: &Prefix, node: &NodeName) -> Result<
     }))
 }
 
-/// The same for one who knows the keys as they were at a print: if they are as they were, that is all there is to say.
+/// The same for one who knows the keys as they were at a print: if they are as they were, only some containers are told.
 ///
 /// # Errors
 /// No answer from Redis.
@@ -86,11 +86,12 @@ pub async fn examine_since(
     prefix: &Prefix,
     node: &NodeName,
     known: Option<&Print>,
+    wanted: &[ContainerId],
 ) -> Result<Option<Since>, Error> {
-    let answer = call(store, prefix, node, known).await?;
+    let answer = call(store, prefix, node, known, wanted).await?;
     Ok(answer.map(|(view, Added { members, untold, print })| match members {
         Some(members) => Since::Changed(print, NodeKeys { view, members, untold }),
-        None => Since::Same(Head { checkpoint: view.checkpoint, node: view.node, untold }),
+        None => Since::Same(Head { checkpoint: view.checkpoint, node: view.node, untold }, view.containers),
     }))
 }
 
@@ -99,10 +100,13 @@ async fn call(
     prefix: &Prefix,
     node: &NodeName,
     known: Option<&Print>,
+    wanted: &[ContainerId],
 ) -> Result<Option<(NodeView, Added)>, Error> {
     let mut question = redis::cmd("FCALL_RO");
     question.arg(format!("{}_examine", prefix.library(crate::SCHEMA))).arg(1).arg(prefix.node_key(node));
-    question.arg(known.map(|Print(print)| print));
+    if let Some(Print(print)) = known {
+        question.arg(print).arg(wanted.iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
     let json = match store.query::<Vec<u8>>(&question).await {
         Err(error) if is_not_loaded(&error) => return Ok(None),
         answer => answer?,
