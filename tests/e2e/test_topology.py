@@ -138,7 +138,7 @@ def actions(lines: list[dict], node: str, container) -> list[str]:
     return [
         line["event"]["action"]
         for line in lines
-        if line["node"] == node and line["type"] == "container" and line["container"]["id"] == container.id
+        if line["node"] == node and line["type"] == "container" and line["container"]["id"] == container.id and "event" in line
     ]
 
 
