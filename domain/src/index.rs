@@ -11,7 +11,8 @@ use crate::container::UnknownWord;
 pub enum IndexMember {
     /// That a container is on it: `id:<container id>`.
     Container(ContainerId),
-    /// Its containers of a compose service, and its share of that service's totals: `service:<project>/<service>`.
+    /// Its containers of a compose service, and its share of that service's totals: `service:<project>/<service>`. What
+    /// another hand wrote may have any name.
     Service(String),
     /// That it is there, and which of its containers have which status: `node`.
     Node,
@@ -38,7 +39,7 @@ impl FromStr for IndexMember {
         match text.split_once(':') {
             None if text == "node" => Ok(Self::Node),
             Some(("id", id)) => id.parse().map(Self::Container).map_err(|_| unknown()),
-            Some(("service", service)) if service.contains('/') => Ok(Self::Service(service.to_owned())),
+            Some(("service", service)) => Ok(Self::Service(service.to_owned())),
             None | Some(_) => Err(unknown()),
         }
     }
@@ -50,11 +51,11 @@ mod tests {
 
     #[test]
     fn a_member_is_read_as_it_is_written() {
-        for member in [IndexMember::Container([7; 32].into()), IndexMember::Service("a/b:c".into()), IndexMember::Node]
-        {
+        let services = ["a/b:c", "nosuch", ""].map(|service| IndexMember::Service(service.to_owned()));
+        for member in services.into_iter().chain([IndexMember::Container([7; 32].into()), IndexMember::Node]) {
             assert_eq!(member.to_string().parse(), Ok(member));
         }
-        for text in ["", "id:", "id:ab", "service:a", "nodes", "node:x"] {
+        for text in ["", "id:", "id:ab", "service", "nodes", "node:x"] {
             assert!(text.parse::<IndexMember>().is_err(), "{text}");
         }
     }

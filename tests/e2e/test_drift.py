@@ -189,6 +189,17 @@ DAMAGE: dict[str, tuple[Callable[[Hand], object], set[str], str | None]] = {
         {"ghost"},
         None,
     ),
+    # What no projector writes.
+    "a service of another form": (
+        lambda hand: hand.redis.sadd("deckwatch:services", "nosuch"),
+        {"edited_store"},
+        "service:nosuch",
+    ),
+    "a node's service of another form": (
+        lambda hand: hand.redis.sadd(hand.key("service:x"), hand.running),
+        {"edited_store"},
+        "service:x",
+    ),
 }
 
 
