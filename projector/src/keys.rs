@@ -11,6 +11,7 @@ use service::redis::{Error, Store};
 
 use view::SCHEMA;
 use view::checkpoint::{CHECKPOINT_FIELDS, FIELDS, Stored, place_fields};
+use view::store::of_its_type;
 
 use crate::library::{Function, call, load};
 
@@ -49,7 +50,7 @@ impl Keys {
     pub(crate) async fn prepare(&self, partitions: Partitions) -> Result<Result<(), Failure>, Error> {
         let mut ask = redis::cmd("HMGET");
         ask.arg(self.prefix.meta_key()).arg(&["schema", "partitions"]);
-        let meta: Value = mended(self.store.query(&ask).await)?;
+        let meta: Value = of_its_type(self.store.query(&ask).await)?;
         let mut meta =
             texts(&meta).unwrap_or_default().into_iter().map(|text| Some(text).filter(|text| !text.is_empty()));
         let (schema, stored) = (meta.next().flatten(), meta.next().flatten());
@@ -68,7 +69,7 @@ impl Keys {
 
     /// The names in `<prefix>:nodes`.
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeName>, Error> {
-        mended(view::store::nodes(&self.store, &self.prefix).await)
+        view::store::nodes(&self.store, &self.prefix).await
     }
 
     /// Where the nodes' keys stand, in the nodes' order.
@@ -105,8 +106,8 @@ impl Keys {
     async fn one_by_one(&self, commands: &[(Cmd, Cmd)]) -> Result<Vec<Value>, Error> {
         let mut answers = Vec::with_capacity(2 * commands.len());
         for (checkpoint, name) in commands {
-            answers.push(mended(self.store.query(checkpoint).await)?);
-            answers.push(mended(self.store.query(name).await)?);
+            answers.push(of_its_type(self.store.query(checkpoint).await)?);
+            answers.push(of_its_type(self.store.query(name).await)?);
         }
         Ok(answers)
     }
@@ -219,14 +220,14 @@ impl Keys {
     pub(crate) async fn is_untold(&self, node: &NodeName) -> Result<bool, Error> {
         let mut ask = redis::cmd("SISMEMBER");
         ask.arg(self.prefix.untold_key(node)).arg(IndexMember::Node.to_string());
-        mended(self.store.query(&ask).await)
+        of_its_type(self.store.query(&ask).await)
     }
 
     /// One of a node's containers, if it has any.
     pub(crate) async fn any_container(&self, node: &NodeName) -> Result<Option<ContainerId>, Error> {
         let mut ask = redis::cmd("SRANDMEMBER");
         ask.arg(self.prefix.containers_key(node));
-        let id: Option<String> = mended(self.store.query(&ask).await)?;
+        let id: Option<String> = of_its_type(self.store.query(&ask).await)?;
         Ok(id.and_then(|id| id.parse().ok()))
     }
 
@@ -238,14 +239,6 @@ impl Keys {
 
 /// Most commands in one pipeline.
 const PIPELINE_MAX: usize = 500;
-
-/// A key that another hand gave another type reads as if it were not there.
-fn mended<T: Default>(result: Result<T, Error>) -> Result<T, Error> {
-    match result {
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(T::default()),
-        result => result,
-    }
-}
 
 /// Why a store with that `meta` is refused, if it is.
 fn refuses(schema: Option<&str>, stored: Option<&str>, partitions: Partitions) -> Option<String> {

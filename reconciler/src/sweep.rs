@@ -7,7 +7,7 @@ use domain::node::{DriftKind, NodeChange, NodeStatus};
 use domain::{ContainerId, NodeName, Prefix, Subject};
 use redis::{Cmd, Value};
 use view::record::State;
-use view::store::NodeView;
+use view::store::{NodeView, of_its_type};
 
 use crate::elsewhere::{self, Member};
 use crate::finding::{Finding, Verdict};
@@ -56,7 +56,7 @@ impl Sweep {
             scan.arg(self.cursor).arg("MATCH").arg(format!("{}:*", desk.prefix)).arg("COUNT").arg(SCAN_COUNT);
             let (cursor, part): (u64, Vec<Vec<u8>>) = desk.store.query(&scan).await?;
             self.cursor = cursor;
-            keys.extend(part.iter().map(|key| String::from_utf8_lossy(key).into_owned()));
+            keys.extend(part.into_iter().filter_map(|key| String::from_utf8(key).ok()));
             if cursor == 0 || keys.len() >= desk.limits.swept {
                 break;
             }
@@ -107,6 +107,7 @@ fn parse(prefix: &Prefix, key: &str) -> Option<Key> {
 impl Desk {
     /// What the keys say of nodes, and the nodes themselves do not.
     async fn suspects(&self, keys: &[Key]) -> Result<Vec<Suspect>, Trouble> {
+        let nodes = view::store::nodes(&self.store, &self.prefix).await?;
         let mut suspects = Vec::new();
         let mut services: BTreeMap<&NodeName, Vec<&String>> = BTreeMap::new();
         for key in keys {
@@ -114,11 +115,18 @@ impl Desk {
                 Key::Container(node, id) => suspects.push((node.clone(), Member::Container(*id))),
                 Key::NodeService(node, service) => services.entry(node).or_default().push(service),
                 Key::Id(id) => {
-                    let nodes = view::store::nodes_of(&self.store, &self.prefix, id).await?;
-                    suspects.extend(nodes.into_iter().map(|node| (node, Member::Container(*id))));
+                    let named = view::store::nodes_of(&self.store, &self.prefix, id).await?;
+                    suspects.extend(self.of_any(&nodes, named, Member::Container(*id)).await?);
                 }
-                Key::Service(service) => suspects.extend(self.sharers(service).await?),
-                Key::Services => suspects.extend(self.empty_services().await?),
+                Key::Service(service) => {
+                    let sharers = self.sharers(service).await?;
+                    suspects.extend(self.of_any(&nodes, sharers, Member::Service(service.clone())).await?);
+                }
+                Key::Services => {
+                    for service in self.empty_services(&nodes).await? {
+                        suspects.extend(self.of_any(&nodes, Vec::new(), Member::Service(service)).await?);
+                    }
+                }
             }
         }
         suspects.sort();
@@ -150,30 +158,38 @@ impl Desk {
         Ok(answers)
     }
 
-    /// Nodes that have a share of a service; a service without any is everybody's.
-    async fn sharers(&self, service: &str) -> Result<Vec<Suspect>, Trouble> {
-        let mut ask = redis::cmd("HKEYS");
-        ask.arg(self.prefix.service_key(service));
-        let fields: Vec<String> = match self.store.query(&ask).await {
-            Err(error) if error.code() == Some("WRONGTYPE") => Vec::new(),
-            answer => answer?,
-        };
-        let mut nodes: Vec<NodeName> =
-            fields.iter().filter_map(|field| field.strip_prefix("node:")?.parse().ok()).collect();
-        if nodes.is_empty() {
-            nodes.extend(view::store::nodes(&self.store, &self.prefix).await?.into_iter().next());
+    /// A member of the nodes that are named; where none is, of any node, unless one has it: the look at that finds it.
+    async fn of_any(&self, nodes: &[NodeName], named: Vec<NodeName>, member: Member) -> Result<Vec<Suspect>, Trouble> {
+        let of = |nodes: &[NodeName]| nodes.iter().map(|node| (node.clone(), member.clone())).collect::<Vec<_>>();
+        if !named.is_empty() {
+            return Ok(of(&named));
         }
-        Ok(nodes.into_iter().map(|node| (node, Member::Service(service.to_owned()))).collect())
+        let has = self.ask(&of(nodes), |(node, member)| own_key(&self.prefix, node, member)).await?;
+        Ok(if has.contains(&true) { Vec::new() } else { of(nodes.get(..1).unwrap_or_default()) })
     }
 
-    /// Services that are listed and have no totals.
-    async fn empty_services(&self) -> Result<Vec<Suspect>, Trouble> {
+    /// Nodes that have a share of a service.
+    async fn sharers(&self, service: &str) -> Result<Vec<NodeName>, Trouble> {
+        let mut ask = redis::cmd("HKEYS");
+        ask.arg(self.prefix.service_key(service));
+        let fields: Vec<Vec<u8>> = of_its_type(self.store.query(&ask).await)?;
+        let fields = fields.iter().filter_map(|field| std::str::from_utf8(field).ok());
+        Ok(fields.filter_map(|field| field.strip_prefix("node:")?.parse().ok()).collect())
+    }
+
+    /// Services that are listed and have no totals. Where the list is none, and no node has a service that would be
+    /// missed in it, one without a name.
+    async fn empty_services(&self, nodes: &[NodeName]) -> Result<Vec<String>, Trouble> {
         let listed = view::store::services(&self.store, &self.prefix).await?;
-        let Some(any) = view::store::nodes(&self.store, &self.prefix).await?.into_iter().next() else {
-            return Ok(Vec::new());
-        };
-        let empty = listed.into_iter().filter(|service| service.nodes.is_empty());
-        Ok(empty.map(|service| (any.clone(), Member::Service(service.name))).collect())
+        if listed.is_empty() {
+            for node in nodes {
+                if self.examine(node).await?.members.keys().any(|set| set.starts_with("service:")) {
+                    return Ok(Vec::new());
+                }
+            }
+            return Ok(vec![String::new()]);
+        }
+        Ok(listed.into_iter().filter(|service| service.nodes.is_empty()).map(|service| service.name).collect())
     }
 
     /// What is wrong with a suspect, if it is wrong also when all is read again.

@@ -200,6 +200,12 @@ DAMAGE: dict[str, tuple[Callable[[Hand], object], set[str], str | None]] = {
         {"edited_store"},
         "service:x",
     ),
+    "nodes of an id of another type": (lambda hand: hand.redis.set(f"deckwatch:id:{STRANGER}", "x"), {"edited_store"}, "id"),
+    "services of another type": (
+        lambda hand: hand.redis.delete("deckwatch:services") and hand.redis.set("deckwatch:services", "x"),
+        {"edited_store"},
+        f"service:{SERVICE}",
+    ),
 }
 
 

@@ -84,11 +84,7 @@ pub async fn partition(store: &Store, prefix: &Prefix, partition: Partition) -> 
 
 /// The nodes, sorted by name.
 pub async fn nodes(store: &Store, prefix: &Prefix) -> Result<Vec<NodeName>, Error> {
-    let names: Vec<String> = store.query(redis::cmd("SMEMBERS").arg(prefix.nodes_key())).await?;
-    // What is no name was not written by the projector.
-    let mut names: Vec<NodeName> = names.iter().filter_map(|name| name.parse().ok()).collect();
-    names.sort();
-    Ok(names)
+    node_names(store, prefix.nodes_key()).await
 }
 
 /// A node with its containers. Empty where the node, or the projector's library, is not there.
@@ -126,12 +122,12 @@ pub async fn list(store: &Store, prefix: &Prefix) -> Result<Listing, Error> {
 
 /// The services, sorted by name.
 pub async fn services(store: &Store, prefix: &Prefix) -> Result<Vec<ServiceView>, Error> {
-    let mut names: Vec<String> = store.query(redis::cmd("SMEMBERS").arg(prefix.services_key())).await?;
+    let mut names = members(store, prefix.services_key()).await?;
     names.sort();
     let mut views = Vec::new();
     for name in names {
         let fields: BTreeMap<String, String> =
-            store.query(redis::cmd("HGETALL").arg(prefix.service_key(&name))).await?;
+            of_its_type(store.query(redis::cmd("HGETALL").arg(prefix.service_key(&name))).await)?;
         let number = |field: &str| fields.get(field).and_then(|text| text.parse().ok()).unwrap_or(0);
         let nodes = fields.keys().filter_map(|field| field.strip_prefix("node:")?.parse().ok()).collect();
         views.push(ServiceView {
@@ -148,10 +144,31 @@ pub async fn services(store: &Store, prefix: &Prefix) -> Result<Vec<ServiceView>
 
 /// The nodes a container is on, sorted by name.
 pub async fn nodes_of(store: &Store, prefix: &Prefix, id: &ContainerId) -> Result<Vec<NodeName>, Error> {
-    let names: Vec<String> = store.query(redis::cmd("SMEMBERS").arg(prefix.id_key(id))).await?;
-    let mut names: Vec<NodeName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    node_names(store, prefix.id_key(id)).await
+}
+
+/// A key that another hand gave another type reads as if it were not there.
+///
+/// # Errors
+/// All others.
+pub fn of_its_type<T: Default>(answer: Result<T, Error>) -> Result<T, Error> {
+    match answer {
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(T::default()),
+        answer => answer,
+    }
+}
+
+async fn node_names(store: &Store, set: String) -> Result<Vec<NodeName>, Error> {
+    // What is no name was not written by the projector.
+    let mut names: Vec<NodeName> = members(store, set).await?.iter().filter_map(|name| name.parse().ok()).collect();
     names.sort();
     Ok(names)
+}
+
+/// A set's members, but for what is no text: that was not written by the projector.
+async fn members(store: &Store, set: String) -> Result<Vec<String>, Error> {
+    let members: Vec<Vec<u8>> = of_its_type(store.query(redis::cmd("SMEMBERS").arg(set)).await)?;
+    Ok(members.into_iter().filter_map(|member| String::from_utf8(member).ok()).collect())
 }
 
 /// The revision of a list. A node that is being built anew may stand before its partition's place: then the place is
