@@ -79,11 +79,13 @@ impl Claimant<'_> {
             Ok(partitions) => partitions,
             Err(reason) => return Ok(Claimed::Away(Waiting::For(reason))),
         };
-        match self.who().await {
+        let present = self.who().await;
+        self.check_holder(present.as_ref().and_then(|present| present.engine_id.as_deref()))?;
+        match present {
             None => {}
             Some(_) if self.stand_in => return Ok(Claimed::NotNeeded),
-            Some(Present { stand_in: true }) => {}
-            Some(Present { stand_in: false }) => return Ok(Claimed::Passive),
+            Some(Present { stand_in: true, .. }) => {}
+            Some(Present { stand_in: false, .. }) => return Ok(Claimed::Passive),
         }
         let bucket = Bucket::new(self.client.clone(), self.prefix.nodes_bucket());
         let entry = match bucket.get(self.node.as_str()).await {
@@ -93,9 +95,7 @@ impl Claimant<'_> {
         };
         // A key that was deleted has a revision and no value.
         let holder = entry.as_ref().and_then(|entry| NodeClaim::decode(&entry.value).ok());
-        if let Some(holder) = holder.as_ref().filter(|holder| holder.engine_id != self.engine_id) {
-            return Err(another_engine(self.node, &holder.engine_id, self.engine_id));
-        }
+        self.check_holder(holder.as_ref().map(|holder| holder.engine_id.as_str()))?;
         let recorded = match self.recorded(partitions).await {
             Ok(recorded) => recorded,
             Err(reason) => return Ok(Claimed::Away(Waiting::For(reason))),
@@ -112,6 +112,13 @@ impl Claimant<'_> {
             Err(Error::Conflict) => Ok(Claimed::Contended),
             Err(Error::NoStream(_)) => Ok(Claimed::Away(Waiting::ForStreams)),
             Err(error) => Ok(Claimed::Away(Waiting::For(format!("the bucket of nodes: {error}")))),
+        }
+    }
+
+    fn check_holder(&self, engine_id: Option<&str>) -> Result<(), Failure> {
+        match engine_id {
+            Some(holder) if holder != self.engine_id => Err(another_engine(self.node, holder, self.engine_id)),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -149,10 +156,11 @@ impl Claimant<'_> {
                 Answer::Silence => {}
                 Answer::Said(message) => {
                     // An error is an answer too: somebody is there.
-                    let answer = ReplayResponse::decode(&message.payload).ok();
-                    let is_own = answer.as_ref().is_some_and(|answer| answer.responder.instance == self.instance);
-                    let stand_in = answer.is_some_and(|answer| answer.responder.stand_in);
-                    return (!is_own).then_some(Present { stand_in });
+                    let responder = ReplayResponse::decode(&message.payload).ok().map(|answer| answer.responder);
+                    let is_own = responder.as_ref().is_some_and(|responder| responder.instance == self.instance);
+                    let stand_in = responder.as_ref().is_some_and(|responder| responder.stand_in);
+                    let engine_id = responder.map(|responder| responder.engine_id).filter(|id| !id.is_empty());
+                    return (!is_own).then_some(Present { stand_in, engine_id });
                 }
             }
         }
@@ -184,6 +192,8 @@ impl Claimant<'_> {
 /// Somebody answers for the node.
 struct Present {
     stand_in: bool,
+    /// `None` where the answer does not tell it.
+    engine_id: Option<String>,
 }
 
 /// Whoever is superseded by a real producer while it stands in has nothing left to do.

@@ -6,7 +6,7 @@ import pytest
 
 from harness.engine import STUBBORN
 from harness.liar import Liar
-from harness.stack import Stack
+from harness.stack import Role, Stack
 from harness.wait import eventually
 
 SERVICE = {"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}
@@ -31,6 +31,14 @@ def refused(result, code: int, *words: str) -> None:
     assert result.code == code and result.out == "" and len(result.err.splitlines()) == 1, result
     for word in words:
         assert word in result.err, result
+
+
+def assert_is_another_engine(newcomer: Role, holder: str, own: str) -> None:
+    newcomer.process.stderr.unlink(missing_ok=True)
+    newcomer.process.start()
+    assert newcomer.process.wait(20) == 1
+    said = newcomer.process.stderr.read_text().splitlines()[-1]
+    assert f"is the engine {holder}" in said and f"this engine is {own}" in said and "forget" in said, said
 
 
 def test_a_node_that_nobody_knows(quick):
@@ -62,12 +70,13 @@ def test_a_forgotten_name_is_free(quick, containers, tmp_path):
     with Liar(tmp_path / "other.sock", quick.engine.address, lie) as liar:
         newcomer = quick.make_producer("newcomer", watched=liar.address)
         newcomer.process.argv += ["--heartbeat", "1s"]
+        assert_is_another_engine(newcomer, identity, other)
+        assert quick.producer.ready
+        quick.wait_settled()
+
         quick.producer.stop()
         eventually(lambda: quick.store.node_fields()["status"] == "lost", 30, "the node is lost")
-        newcomer.process.start()
-        assert newcomer.process.wait(20) == 1
-        said = newcomer.process.stderr.read_text().splitlines()[-1]
-        assert identity in said and other in said and "forget" in said, said
+        assert_is_another_engine(newcomer, identity, other)
 
         quick.projector.process.signal(signal.SIGSTOP)
         try:
