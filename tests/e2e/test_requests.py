@@ -209,6 +209,9 @@ def test_what_cannot_be_read_is_put_aside(stack):
         return bus.stream_size(stack.nats.url, "DECKWATCH_DEAD") == 1
 
     promised(put_aside, 5, "the dead letter")
+    samples = http.samples(stack.sequencer.port)
+    counted = {name: count for name, count in samples.items() if name.startswith("deckwatch_dead_letters_total")}
+    assert counted == {'deckwatch_dead_letters_total{reason="invalid"}': 1}
     stack.wait_settled()
 
 
