@@ -137,6 +137,11 @@ def test_no_nats_to_ask(run, nowhere, command):
     assert_says(run(*command, "--nats", f"nats://{nowhere}"), 3, "nats", nowhere)
 
 
+def test_no_nats_to_verify_with(run, servers, nowhere):
+    _, redis = servers
+    assert_says(run("verify", "--redis", redis.url, "--nats", f"nats://{nowhere}"), 3, "nats", nowhere)
+
+
 @pytest.mark.parametrize("command", ["ps", "watch"])
 def test_a_server_that_accepts_and_never_answers(run, command):
     """The kernel accepts, and nobody is there."""

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::Client;
+use domain::names::Request;
 use domain::node::{NodeChange, NodeStatus};
+use domain::rpc::{ReplayRequest, ReplayResponse};
 use domain::{NodeName, Partition, Partitions, Prefix, Stamp, Subject};
 use service::Failure;
 use service::redis::Store;
@@ -15,9 +17,12 @@ use view::record::State;
 use view::store::{self, NodeView};
 
 use super::judge::{Answer, Difference, Look, confirmed, differences, stamp, status};
-use crate::ask::ANSWER_TIME;
 use crate::picture;
 
+/// How long a producer may take to say that it is there.
+const CALL_TIME: Duration = Duration::from_secs(3);
+/// How long one that is there may take to answer; both together are what a question may take.
+const STATES_TIME: Duration = Duration::from_secs(6);
 /// How long Redis may take to get as far as an answer.
 const COVER_TIME: Duration = Duration::from_secs(5);
 /// How long between two reads of what is waited for.
@@ -85,19 +90,35 @@ impl Eyes {
         Ok(stale)
     }
 
+    /// Asks a node's producer if it is there.
+    pub(super) async fn call(&self, node: NodeName) -> (NodeName, Result<(), Unanswered>) {
+        // Epoch 0 asks only who is there.
+        let question = ReplayRequest { epoch: 0, from_seq: 0, to_seq: 0 };
+        let subject = self.prefix.rpc(&node, Request::Replay);
+        let answer: Result<ReplayResponse, _> = producer::ask(&self.client, subject, &question, CALL_TIME).await;
+        (node, answer.map(drop))
+    }
+
     /// Looks at a node until it is clear what differs.
     ///
     /// # Errors
     /// No answer from Redis.
-    pub(super) async fn judge(&self, node: NodeName) -> Result<Verdict, Failure> {
-        let mut look = self.look(&node).await?;
+    pub(super) async fn judge(&self, node: NodeName, there: Result<(), Unanswered>) -> Result<Verdict, Failure> {
+        let mut look = match there {
+            Ok(()) => self.look(&node).await?,
+            Err(why) => self.look_without(&node, |view| unasked(view, &why)).await?,
+        };
         let mut found = Vec::new();
         for _ in 1..LOOKS_MAX {
             if differences(&look).is_empty() || !found.is_empty() {
                 break;
             }
             tokio::time::sleep(LOOK_PAUSE).await;
-            let again = self.look(&node).await?;
+            let again = match &look.answer {
+                Answer::Covered { .. } | Answer::NoStamp(_) => self.look(&node).await?,
+                // Who could not be asked is not asked again.
+                Answer::Nothing(why) => self.look_without(&node, |_| why.clone()).await?,
+            };
             found = confirmed(&look, &again);
             look = again;
         }
@@ -111,16 +132,26 @@ impl Eyes {
 
     async fn look(&self, node: &NodeName) -> Result<Look, Failure> {
         let every = producer::Look::AtAll;
-        let asked = producer::snapshot(&self.client, &self.prefix, node, None, every, ANSWER_TIME).await;
-        let (answer, keys) = match asked {
-            Ok(snapshot) => self.cover(node, snapshot).await?,
-            Err(why) => {
-                let keys = self.keys(node).await?;
-                (Answer::Nothing(unasked(&keys.view, &why)), keys)
-            }
+        let asked = producer::snapshot(&self.client, &self.prefix, node, None, every, STATES_TIME).await;
+        let snapshot = match asked {
+            Ok(snapshot) => snapshot,
+            Err(why) => return self.look_without(node, |view| unasked(view, &why)).await,
         };
+        let (answer, keys) = self.cover(node, snapshot).await?;
+        let listed = self.is_listed(node).await?;
+        Ok(Look { answer, keys, listed })
+    }
+
+    /// Looks at what Redis holds alone; `why` is said of what it holds.
+    async fn look_without(&self, node: &NodeName, why: impl FnOnce(&NodeView) -> String) -> Result<Look, Failure> {
+        let keys = self.keys(node).await?;
+        let listed = self.is_listed(node).await?;
+        Ok(Look { answer: Answer::Nothing(why(&keys.view)), keys, listed })
+    }
+
+    async fn is_listed(&self, node: &NodeName) -> Result<bool, Failure> {
         let listed = store::nodes(&self.store, &self.prefix).await.map_err(|error| picture::failure(&error))?;
-        Ok(Look { answer, keys, listed: listed.contains(node) })
+        Ok(listed.contains(node))
     }
 
     /// Reads the node's keys until they cover the answer.

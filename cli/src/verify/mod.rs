@@ -16,8 +16,10 @@ use crate::table;
 use judge::Difference;
 use look::{Eyes, Verdict};
 
-/// How many nodes are looked at at once.
-const NODES_AT_ONCE: usize = 8;
+/// How many producers are called at once: who is silent then is silent at the same time.
+const CALLS_AT_ONCE: usize = 1024;
+/// How many nodes are looked at at once: their answers together stay below what NATS holds for a slow reader.
+const NODES_AT_ONCE: usize = 64;
 /// Most nodes that a line names.
 const NAMED_MAX: usize = 5;
 
@@ -27,7 +29,8 @@ Examples:
   deckwatch verify --node n1         one; may be repeated
   deckwatch verify -o json | jq '.items[] | .node, .field'
 
-Each producer inspects every container of its engine; each has 9 s to answer, and Redis 5 s to get as far.
+Each producer inspects every container of its engine; each has 3 s to say that it is there, then 6 s
+to answer, and Redis 5 s to get as far.
 What differs is looked at twice, so a change that is under way is no difference. A field that is
 an index (`status:running`) says whether the container is a member of that set.
 
@@ -53,7 +56,8 @@ pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
     let (settings, store) = args.servers.reach().await?;
     let what = format!("NATS at {} or Redis at {}", settings.servers, store.address());
     let (eyes, nodes, mut verdicts) = ask::within(&what, Box::pin(open(args, &settings, store))).await?;
-    let looked = futures::stream::iter(nodes).map(|node| eyes.judge(node)).buffer_unordered(NODES_AT_ONCE);
+    let called = futures::stream::iter(nodes).map(|node| eyes.call(node)).buffer_unordered(CALLS_AT_ONCE);
+    let looked = called.map(|(node, there)| eyes.judge(node, there)).buffer_unordered(NODES_AT_ONCE);
     let looked: Vec<Verdict> = Box::pin(looked.try_collect()).await?;
     verdicts.extend(looked);
     verdicts.sort_by(|a, b| a.node.cmp(&b.node));
