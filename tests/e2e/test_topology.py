@@ -17,6 +17,7 @@ from harness.state import FIELDS, OF_THE_LOOK, differences
 from harness.store import Store, assert_equals_record
 from harness.stream import Entry, Recorder
 from harness.stubs import node_pb2, observation_pb2, record_pb2
+from harness.transport import Transport, passes
 from harness.wait import eventually, promised
 from harness.watch import Watch
 
@@ -361,7 +362,7 @@ def test_what_nobody_can_send_again_is_a_gap(own_stack, containers):
     told = eventually(goes_on, 20, "the sequencer goes on behind the gap")
     assert [entry.stamp for entry in assert_ordered(told, stack.node).stamp_gaps] == [gap]
     (found,) = [entry.record.gap for entry in told if entry.stamp == gap]
-    assert found.reason in (record_pb2.GAP_REASON_NOT_KEPT, record_pb2.GAP_REASON_NO_ANSWER) and found.action, found
+    assert found.reason == record_pb2.GAP_REASON_NO_ANSWER and found.action, found
 
     meanwhile = containers.run(STUBBORN)
     stack.producer.start()
@@ -369,3 +370,39 @@ def test_what_nobody_can_send_again_is_a_gap(own_stack, containers):
     assert stack.store.state(meanwhile.id)["status"] == "running"
     assert story.epochs == [1, 2] and story.stamp_gaps[0].stamp == gap
     assert all(other.stamp.endswith("-") for other in story.stamp_gaps[1:]), "what it had not sent is lost with it"
+
+
+def test_what_is_no_longer_kept_is_a_gap(own_stack, containers):
+    """Its producer is there, in its next life, and has nothing of the one before; its hello is still on its way."""
+    stack, url = own_stack, own_stack.nats.url
+    lost, last = lose_one(stack, containers)
+    gap, count = f"1.{lost.first_seq}-{last_seq(lost)}", len(lost.observations)
+    stack.producer.stop()
+    with Transport(stack.nats.port) as transport:
+        transport.fate = lambda _: []
+        stack.producer = stack.make_producer("producer", through=transport.url)
+        stack.roles[-1] = stack.producer
+        stack.producer.start()
+        eventually(lambda: bus.request(url, f"deckwatch.rpc.{stack.node}.replay"), 20, "it can be asked")
+        stack.sequencer.start()
+
+        def goes_on() -> list[Entry]:
+            entries = stack.entries()
+            assert f"1.{last}" in {entry.stamp for entry in entries}, "the last one sent is not told"
+            return entries
+
+        told = eventually(goes_on, 20, "the sequencer goes on behind the gap")
+        (found,) = assert_ordered(told, stack.node).stamp_gaps
+        assert found.stamp == gap and found.record.gap.reason == record_pb2.GAP_REASON_NOT_KEPT, found
+        assert found.record.gap.action, found
+        samples = http.samples(stack.sequencer.port)
+        assert samples['deckwatch_gaps_total{reason="not_kept"}'] == 1
+        assert samples['deckwatch_gap_stamps_total{reason="not_kept"}'] == count
+
+        transport.fate = passes
+        stack.producer.wait_ready()
+        meanwhile = containers.run(STUBBORN)
+        _, story = stack.wait_settled(30)
+        assert stack.store.state(meanwhile.id)["status"] == "running"
+        assert story.epochs == [1, 2] and [each.stamp for each in story.stamp_gaps] == [gap]
+        stack.producer.stop()
