@@ -18,6 +18,11 @@ from harness.program import Result
 from harness.wait import eventually
 
 NOBODY = 65534
+CHECKS = {
+    *("nats", "nats max_payload", "jetstream", "streams", "clock of nats", "versions"),
+    *("redis", "redis writes", "redis eviction", "clock of redis", "redis schema", "picture"),
+    *("engine", "engine API", "clock of engine"),
+}
 
 
 def checks(result: Result) -> dict[str, dict]:
@@ -41,7 +46,9 @@ def assert_failed(result: Result, check: str, *words: str) -> None:
 def test_all_is_well(stack):
     result = ask(stack)
     assert result.code == 0 and result.err == "", result
-    assert {item["result"] for item in checks(result).values()} == {"ok"}, result
+    found = checks(result)
+    assert found.keys() == CHECKS and len(result.json["items"]) == len(CHECKS), found.keys() ^ CHECKS
+    assert {item["result"] for item in found.values()} == {"ok"}, result
     table = stack.ask("doctor", "--engine", stack.engine.address)
     assert table.code == 0 and table.out.splitlines()[0].split()[:2] == ["CHECK", "RESULT"], table
 
@@ -92,6 +99,17 @@ def test_keys_that_would_vanish(stack):
     finally:
         client.config_set("maxmemory", 0)
         client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_redis_of_another_time(stack, tmp_path):
+    lie = {rb"\*2\r\n\$10\r\n(\d{10})\r\n": b"4070908800"}
+    with Liar(tmp_path / "redis.sock", f"tcp://127.0.0.1:{stack.redis.port}", lie) as liar:
+        assert_failed(ask(stack, "--redis", liar.address), "clock of redis", "ahead", "chrony")
+
+
+def test_a_producer_of_another_version(stack):
+    result = bus.while_served(stack.nats.url, "deckwatch-another", "99.0.0", lambda: ask(stack))
+    assert_failed(result, "versions", "another", "99.0.0", "minor")
 
 
 def test_nothing_of_deckwatch_there(stack):

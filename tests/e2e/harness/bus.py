@@ -3,12 +3,17 @@
 import asyncio
 import json
 from collections.abc import Callable
+from typing import TypeVar
 
 import nats
+import nats.micro
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
 from harness.connection import connection
+
+
+T = TypeVar("T")
 
 
 class ServiceError(Exception):
@@ -65,6 +70,21 @@ def requests_answered(url: str, service: str, endpoint: str) -> int:
     """By the one instance of a service, as it counts them itself."""
     (stats,) = gather(url, f"$SRV.STATS.{service}", seconds=0.3)
     return next(each["num_requests"] for each in stats["endpoints"] if each["name"] == endpoint)
+
+
+def while_served(url: str, service: str, version: str, act: Callable[[], T]) -> T:
+    """What `act` comes to while there is a service of that name and version."""
+
+    async def serve() -> T:
+        async with connection(url) as client:
+            served = await nats.micro.add_service(client, name=service, version=version)
+            await client.flush()
+            try:
+                return await asyncio.to_thread(act)
+            finally:
+                await served.stop()
+
+    return asyncio.run(serve())
 
 
 def overhear(
