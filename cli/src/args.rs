@@ -129,8 +129,9 @@ mod tests {
 
     #[test]
     fn values_are_checked_before_anything_opens() {
-        let good: [&[&str]; 14] = [
+        let good: [&[&str]; 15] = [
             &["ps", "--node", "n1", "--node", "n2,n3", "--status", "exited", "--name", "web*", "-o", "json"],
+            &["ps", "-w"],
             &["up", "--nats-port", "0", "--admin", "9700", "--heartbeat", "1s", "--node", "n_1"],
             &["watch", "--from", "0:0.0", "--count", "3", "-o", "json"],
             &["watch", "--from", "0:12.00000000000000ff+n1=13"],
