@@ -60,4 +60,12 @@ mod tests {
         let found = doubts(vec![Difference::Absent([7; 32].into())], &[], stamp(10), stamp(20));
         assert_eq!(found[0].kind, DriftKind::Absent);
     }
+
+    #[test]
+    fn what_both_have_and_tell_differently_is_a_lost_message() {
+        let known = [stored(1, 5)];
+        let (container, fields) = (known[0].id, vec!["pid", "status"]);
+        let found = doubts(vec![Difference::Fields(container, fields.clone())], &known, stamp(10), stamp(20));
+        assert_eq!(found, [Doubt { container, kind: DriftKind::LostMessage, fields }]);
+    }
 }
