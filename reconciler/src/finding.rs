@@ -65,6 +65,23 @@ impl Ledger {
         verdict
     }
 
+    /// Takes in a part of what there is, as a sweep comes by it; what is not in that part is not closed.
+    pub(crate) fn add(&mut self, findings: Vec<Finding>) -> Verdict {
+        let is_new = |finding: &&Finding| self.0.insert(key(finding), 1).is_none();
+        let new = findings.iter().filter(is_new).cloned().collect();
+        Verdict { new, open: findings, stubborn: false }
+    }
+
+    /// The sweep came by everything: what was not in any part is closed.
+    pub(crate) fn end_turn(&mut self) {
+        self.0.retain(|_, times| std::mem::take(times) > 0);
+    }
+
+    /// No drift is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// It was put right: found again it is new.
     pub fn close(&mut self, finding: &Finding) {
         self.0.remove(&key(finding));
@@ -108,6 +125,22 @@ mod tests {
         assert_eq!(counts(&ledger.enter(vec![again.clone()])), (1, 1, false));
         ledger.close(&again);
         assert_eq!(counts(&ledger.enter(vec![again])), (1, 1, false));
+    }
+
+    #[test]
+    fn what_a_sweep_finds_in_every_turn_is_new_once() {
+        let mut ledger = Ledger::default();
+        assert_eq!(counts(&ledger.add(vec![finding(1, true)])), (1, 1, false));
+        assert_eq!(counts(&ledger.add(vec![finding(2, true)])), (1, 1, false));
+        ledger.end_turn();
+        assert_eq!(counts(&ledger.add(vec![finding(1, true), finding(3, true)])), (1, 2, false));
+        ledger.end_turn();
+        assert_eq!(counts(&ledger.add(vec![finding(1, true), finding(2, true)])), (1, 2, false));
+        ledger.close(&finding(1, true));
+        assert_eq!(counts(&ledger.add(vec![finding(1, true)])), (1, 1, false));
+        ledger.end_turn();
+        ledger.end_turn();
+        assert!(ledger.is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use view::record::State;
 use view::store::{NodeView, of_its_type};
 
 use crate::elsewhere::{self, Member};
-use crate::finding::{Finding, Verdict};
+use crate::finding::Finding;
 use crate::look::{Look, Memory, is_settled};
 use crate::picture::Picture;
 use crate::worker::Desk;
@@ -18,15 +18,15 @@ use view::trouble::Trouble;
 
 /// Keys asked for at once.
 const SCAN_COUNT: usize = 500;
-/// Most nodes whose producers are yet to be told: there may be none by such a name.
-const UNSAID_NODES_MAX: usize = 1000;
+/// Most nodes of which drifts are remembered: there may be none by such a name.
+const NODES_MAX: usize = 1000;
 
 /// Where it is.
 #[derive(Default)]
 pub(crate) struct Sweep {
     cursor: u64,
-    /// Nodes whose producers are yet to be told of what was found.
-    unsaid: BTreeMap<NodeName, Memory>,
+    /// Nodes with drifts that nobody puts right, or of which their producers are yet to be told.
+    memories: BTreeMap<NodeName, Memory>,
 }
 
 /// A key that may be there without reason.
@@ -68,20 +68,24 @@ impl Sweep {
                 found.entry(node).or_default().push(finding);
             }
         }
-        for node in self.unsaid.keys() {
+        for (node, _) in self.memories.iter().filter(|(_, memory)| !memory.unsaid.is_empty()) {
             found.entry(node.clone()).or_default();
         }
         for (node, findings) in found {
             let keys = desk.examine(&node).await?;
             let any = keys.view.containers.first().map(|container| container.id);
             let look = Look { findings: None, missed: 0, status: NodeStatus::Alive, answers: true, any };
-            let verdict = Verdict { new: findings.clone(), open: findings, stubborn: false };
-            let mut memory = self.unsaid.remove(&node).unwrap_or_default();
+            let mut memory = self.memories.remove(&node).unwrap_or_default();
+            let verdict = memory.ledger.add(findings);
             desk.repair(&node, &look, verdict, &mut memory).await;
-            if !memory.unsaid.is_empty() && self.unsaid.len() < UNSAID_NODES_MAX {
-                self.unsaid.insert(node, memory);
+            if self.memories.len() < NODES_MAX {
+                self.memories.insert(node, memory);
             }
         }
+        if self.cursor == 0 {
+            self.memories.values_mut().for_each(|memory| memory.ledger.end_turn());
+        }
+        self.memories.retain(|_, memory| !memory.unsaid.is_empty() || !memory.ledger.is_empty());
         Ok(())
     }
 }
