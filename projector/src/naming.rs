@@ -37,7 +37,7 @@ impl Drifts {
     /// Counts a drift of keys of a node, and keeps it to be said.
     pub(crate) fn name(&self, node: &NodeName, keys: Vec<String>) {
         let kind = DriftKind::EditedStore;
-        self.metrics.drift(kind.as_str());
+        self.metrics.drifts(kind.as_str(), 1);
         tracing::warn!(%node, %kind, keys = keys.join(" "), "the store is not as it was written");
         let mut unsaid = self.unsaid();
         if unsaid.len() < self.nodes_max || unsaid.contains_key(node) {

@@ -55,7 +55,7 @@ impl Desk {
     /// Counts a drift and says it.
     pub(crate) fn name(&self, node: &NodeName, finding: &Finding) {
         let Finding { kind, container, fields, .. } = finding;
-        self.metrics.drift(kind.as_str());
+        self.metrics.drifts(kind.as_str(), 1);
         let container = container.map(|id| id.to_string()).unwrap_or_default();
         let fields = fields.join(" ");
         tracing::warn!(%node, %kind, container, fields, "store and engine disagree");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, jetstream};
+use domain::node::DriftKind;
 use domain::{NodeName, Partition, Partitions, Prefix};
 use futures::{StreamExt, stream};
 use service::kv::Bucket;
@@ -29,6 +30,8 @@ const CONDITIONS: [&str; 3] = ["redis", "streams", "nats"];
 const RECORDS_MIN: usize = 2;
 /// Least members of indexes in other slots that a look compares.
 const MEMBERS_MIN: usize = 10;
+/// Most missed changes that a producer is believed in one answer.
+const MISSED_MAX: u32 = 100_000;
 
 /// What all looks at nodes of one partition share.
 pub(crate) struct Desk {
@@ -165,7 +168,7 @@ async fn look_and_repair(
     sleep_until(at).await;
     let outcome = match desk.look(&node, &mut memory, share).await {
         Ok(mut look) => {
-            (0..look.missed).for_each(|_| desk.metrics.drift(domain::node::DriftKind::MissedEvent.as_str()));
+            desk.metrics.drifts(DriftKind::MissedEvent.as_str(), u64::from(look.missed.min(MISSED_MAX)));
             if let Some(findings) = look.findings.take() {
                 let verdict = memory.ledger.enter(findings);
                 desk.repair(&node, &look, verdict, &mut memory).await;

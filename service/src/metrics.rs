@@ -121,9 +121,11 @@ impl Metrics {
         self.0.gap_stamps.get_or_create(&label).inc_by(stamps);
     }
 
-    /// A drift was found.
-    pub fn drift(&self, kind: &str) {
-        self.0.drifts.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+    /// So many drifts were found.
+    pub fn drifts(&self, kind: &str, count: u64) {
+        if count > 0 {
+            self.0.drifts.get_or_create(&KindLabel { kind: kind.to_owned() }).inc_by(count);
+        }
     }
 
     /// A message could not be read.
@@ -175,15 +177,19 @@ mod tests {
         metrics.observation("event");
         metrics.gap("not_kept", 3);
         metrics.nodes("alive", 2);
+        metrics.drifts("ghost", 3);
+        metrics.drifts("absent", 0);
         let text = metrics.encode();
         for line in [
             "deckwatch_observations_total{cause=\"event\"} 1",
             "deckwatch_gap_stamps_total{reason=\"not_kept\"} 3",
             "deckwatch_nodes{status=\"alive\"} 2",
+            "deckwatch_drifts_total{kind=\"ghost\"} 3",
             "deckwatch_spool_bytes 0",
             "deckwatch_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+        assert!(!text.contains("absent"), "what was not found is not there:\n{text}");
     }
 }
