@@ -44,7 +44,8 @@ pub(crate) struct Share {
 pub(crate) enum Told {
     /// The node is in the container's set.
     In(bool),
-    /// Its share of a service; whether the totals are the sum of all shares, and the service is listed.
+    /// Its share of a service; whether the totals are the sum of all shares, and the service is listed. Where nobody
+    /// has a share: whether there are no totals, and it is listed nowhere.
     Share { share: Option<ShareText>, sums: bool, listed: bool },
 }
 
@@ -113,8 +114,7 @@ pub(crate) async fn read(
         Member::Service(_) => {
             let (totals, listed) = (answers.next()?, answers.next()?);
             let totals = redis::from_redis_value::<BTreeMap<String, String>>(totals).ok()?;
-            let (share, sums) = read_totals(&totals, node)?;
-            Some(Told::Share { share, sums, listed: read_in(listed)? })
+            read_totals(&totals, read_in(listed)?, node)
         }
     });
     Ok(told.collect())
@@ -140,8 +140,8 @@ fn read_in(value: Value) -> Option<bool> {
     redis::from_redis_value::<i64>(value).ok().map(|number| number == 1)
 }
 
-/// A node's share, and whether the totals are the sum of all shares.
-fn read_totals(totals: &BTreeMap<String, String>, node: &NodeName) -> Option<(Option<ShareText>, bool)> {
+/// What totals, and whether the service is listed, say of a node.
+fn read_totals(totals: &BTreeMap<String, String>, listed: bool, node: &NodeName) -> Option<Told> {
     let mut own = None;
     let mut sums = [0; 5];
     for (field, text) in totals.iter().filter_map(|(field, text)| Some((field.strip_prefix("node:")?, text))) {
@@ -154,15 +154,18 @@ fn read_totals(totals: &BTreeMap<String, String>, node: &NodeName) -> Option<(Op
         }
     }
     let told = ["containers", "running", "unhealthy", "failed", "nodes"].map(|name| totals.get(name)?.parse().ok());
-    Some((own, told == sums.map(Some)))
+    let [.., nodes] = sums;
+    Some(match (own, nodes) {
+        (None, 0) => Told::Share { share: None, sums: totals.is_empty(), listed: !listed },
+        // It is listed after its totals are written: those who have a share see to it.
+        (None, _) => Told::Share { share: None, sums: told == sums.map(Some), listed: true },
+        (share, _) => Told::Share { share, sums: told == sums.map(Some), listed },
+    })
 }
 
-/// Other slots say something else than they should. That a service without containers is listed nowhere is right.
+/// Other slots say something else than they should.
 pub(crate) fn is_wrong(expected: &Told, told: Option<&Told>) -> bool {
-    match (expected, told) {
-        (Told::Share { share: None, .. }, Some(Told::Share { share: None, sums, listed })) => *listed && !sums,
-        (expected, told) => told != Some(expected),
-    }
+    told != Some(expected)
 }
 
 /// The members of which other slots say something else than the node's keys, and that are not yet to be told.
@@ -213,10 +216,28 @@ mod tests {
             ("node:n1", share),
             ("node:n2", share),
         ];
-        let node = "n1".parse().expect("a name");
-        assert_eq!(read_totals(&totals(&fits), &node), Some((Some([2, 1, 0, 1]), true)));
+        let [node, other] = ["n1", "n3"].map(|name| name.parse::<NodeName>().expect("a name"));
+        let told = |share, sums, listed| Some(Told::Share { share, sums, listed });
+        assert_eq!(read_totals(&totals(&fits), true, &node), told(Some([2, 1, 0, 1]), true, true));
+        assert_eq!(read_totals(&totals(&fits), false, &node), told(Some([2, 1, 0, 1]), true, false));
+        assert_eq!(read_totals(&totals(&fits), false, &other), told(None, true, true));
         let wrong = fits.map(|(name, value)| (name, if name == "failed" { "3" } else { value }));
-        assert_eq!(read_totals(&totals(&wrong), &node), Some((Some([2, 1, 0, 1]), false)));
-        assert_eq!(read_totals(&totals(&[("node:n1", "nonsense")]), &node), None);
+        assert_eq!(read_totals(&totals(&wrong), true, &node), told(Some([2, 1, 0, 1]), false, true));
+        assert_eq!(read_totals(&totals(&[("node:n1", "nonsense")]), true, &node), None);
+    }
+
+    #[test]
+    fn without_shares_there_are_no_totals() {
+        let node = "n1".parse().expect("a name");
+        let right = Told::Share { share: None, sums: true, listed: true };
+        for (fields, listed, wrong) in [
+            (&[][..], false, false),
+            (&[][..], true, true),
+            (&[("containers", "5")][..], false, true),
+            (&[("containers", "0"), ("nodes", "0")][..], true, true),
+        ] {
+            let told = read_totals(&totals(fields), listed, &node);
+            assert_eq!(is_wrong(&right, told.as_ref()), wrong, "{fields:?}, listed: {listed}");
+        }
     }
 }

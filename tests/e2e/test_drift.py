@@ -206,6 +206,11 @@ DAMAGE: dict[str, tuple[Callable[[Hand], object], set[str], str | None]] = {
         {"edited_store"},
         f"service:{SERVICE}",
     ),
+    "totals that nobody shares": (
+        lambda hand: hand.redis.hset("deckwatch:service:no/such", "containers", 5),
+        {"edited_store"},
+        "service:no/such",
+    ),
 }
 
 
