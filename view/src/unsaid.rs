@@ -37,7 +37,8 @@ impl Unsaid {
     }
 
     /// Asks the node's producer to look again at containers, and to say why in the record. What it was told of is not
-    /// kept. To name no container asks for a statement of all of them; with nothing to say either, nothing is asked.
+    /// kept. To name no container asks for a statement of all of them, once, and what does not fit into that request is
+    /// kept; with nothing to say either, nothing is asked.
     ///
     /// # Errors
     /// Why it is not known to look again.
@@ -49,8 +50,7 @@ impl Unsaid {
         ids: &[ContainerId],
         patience: Duration,
     ) -> Result<(), Unanswered> {
-        let parts = ids.len().max(self.0.len()).div_ceil(RESYNC_MAX);
-        for part in 0..parts {
+        for part in 0..parts(ids.len(), self.0.len()) {
             let corrections: Vec<_> = self.0.iter().take(RESYNC_MAX).cloned().collect();
             let mut container_ids: Vec<_> = ids.iter().skip(part * RESYNC_MAX).take(RESYNC_MAX).copied().collect();
             if container_ids.is_empty() {
@@ -64,10 +64,24 @@ impl Unsaid {
     }
 }
 
+/// How many requests name so many containers and so many drifts.
+fn parts(ids: usize, drifts: usize) -> usize {
+    let parts = ids.max(drifts).div_ceil(RESYNC_MAX);
+    // Each that names no container costs the engine a look at all of them.
+    if ids == 0 { parts.min(1) } else { parts }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use domain::node::DriftKind;
+
+    #[test]
+    fn a_statement_is_asked_for_once() {
+        for (ids, drifts, requests) in [(0, 0, 0), (0, 1, 1), (0, 101, 1), (0, 1000, 1), (1, 101, 2), (101, 0, 2)] {
+            assert_eq!(parts(ids, drifts), requests, "{ids} containers, {drifts} drifts");
+        }
+    }
 
     #[test]
     fn bounded_and_in_order() {
