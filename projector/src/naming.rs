@@ -1,7 +1,7 @@
 //! Names drifts that the projector puts right by itself: counts them, and has the node's producer say them, so that the
 //! record tells of them as it does of any other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,14 +24,21 @@ const SAID_AFTER: Duration = Duration::from_millis(500);
 pub(crate) struct Drifts {
     metrics: Metrics,
     nodes_max: usize,
-    unsaid: Mutex<BTreeMap<NodeName, Unsaid>>,
+    waiting: Mutex<Waiting>,
     news: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    unsaid: BTreeMap<NodeName, Unsaid>,
+    /// Nodes whose producers are being told; what is left of that comes back, unless they are retired meanwhile.
+    told: BTreeSet<NodeName>,
 }
 
 impl Drifts {
     /// None yet, and never of more than `nodes_max` nodes.
     pub(crate) fn new(metrics: Metrics, nodes_max: usize) -> Self {
-        Self { metrics, nodes_max, unsaid: Mutex::default(), news: Notify::new() }
+        Self { metrics, nodes_max, waiting: Mutex::default(), news: Notify::new() }
     }
 
     /// Counts a drift of keys of a node, and keeps it to be said.
@@ -39,7 +46,7 @@ impl Drifts {
         let kind = DriftKind::EditedStore;
         self.metrics.drifts(kind.as_str(), 1);
         tracing::warn!(%node, %kind, keys = keys.join(" "), "the store is not as it was written");
-        let mut unsaid = self.unsaid();
+        let Waiting { unsaid, .. } = &mut *self.waiting();
         if unsaid.len() < self.nodes_max || unsaid.contains_key(node) {
             let correction = Correction { drift: kind, container_id: None, fields: keys };
             unsaid.entry(node.clone()).or_default().keep(correction);
@@ -49,19 +56,29 @@ impl Drifts {
 
     /// Nobody is left to say those of a node that is retired.
     pub(crate) fn forget(&self, node: &NodeName) {
-        self.unsaid().remove(node);
+        let Waiting { unsaid, told } = &mut *self.waiting();
+        unsaid.remove(node);
+        told.remove(node);
+    }
+
+    /// All that is to be said.
+    fn take(&self) -> BTreeMap<NodeName, Unsaid> {
+        let Waiting { unsaid, told } = &mut *self.waiting();
+        let taken = std::mem::take(unsaid);
+        *told = taken.keys().cloned().collect();
+        taken
     }
 
     fn put_back(&self, node: NodeName, mut left: Unsaid) {
-        if !left.is_empty() {
-            let mut unsaid = self.unsaid();
+        let Waiting { unsaid, told } = &mut *self.waiting();
+        if told.remove(&node) && !left.is_empty() {
             left.append(unsaid.remove(&node).unwrap_or_default());
             unsaid.insert(node, left);
         }
     }
 
-    fn unsaid(&self) -> MutexGuard<'_, BTreeMap<NodeName, Unsaid>> {
-        self.unsaid.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,8 +92,7 @@ pub(crate) async fn say(shared: &Shared) {
                 stop.sleep(SAID_AFTER).await;
             }
         }
-        let unsaid = std::mem::take(&mut *drifts.unsaid());
-        let saying = unsaid.into_iter().map(|(node, unsaid)| say_of(shared, node, unsaid));
+        let saying = drifts.take().into_iter().map(|(node, unsaid)| say_of(shared, node, unsaid));
         stream::iter(saying).buffer_unordered(shared.config.limits.questions).collect::<()>().await;
         if stop.is_stopped() {
             return;
@@ -92,4 +108,21 @@ async fn say_of(shared: &Shared, node: NodeName, mut unsaid: Unsaid) {
         tracing::debug!(%node, %why, "its producer cannot be told of a drift yet");
     }
     shared.drifts.put_back(node, unsaid);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_retired_while_its_drifts_are_said_does_not_come_back() {
+        let drifts = Drifts::new(Metrics::default(), 10);
+        let nodes = ["gone", "stays"].map(|name| name.parse::<NodeName>().expect("a name"));
+        nodes.iter().for_each(|node| drifts.name(node, vec!["checkpoint".to_owned()]));
+        let taken = drifts.take();
+        assert_eq!(taken.len(), 2);
+        drifts.forget(&nodes[0]);
+        taken.into_iter().for_each(|(node, left)| drifts.put_back(node, left));
+        assert_eq!(drifts.take().into_keys().collect::<Vec<_>>(), nodes[1..]);
+    }
 }
