@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import redis
 
 from harness import http, stream, tree
 from harness.engine import STUBBORN
@@ -18,6 +19,7 @@ from harness.process import Process
 from harness.program import Result, deckwatch
 from harness.servers import NatsServer, RedisServer
 from harness.state import FROM_ENGINE, differences, from_json
+from harness.store import Store
 from harness.wait import eventually, promised
 
 
@@ -37,6 +39,11 @@ class Up:
     def servers_named(self) -> bool:
         file = self.data / "up.json"
         return file.exists() and bool(json.loads(file.read_text())["redis"])
+
+    @property
+    def redis(self) -> redis.Redis:
+        url = json.loads((self.data / "up.json").read_text())["redis"]
+        return redis.Redis.from_url(url, decode_responses=True, socket_timeout=5)
 
     def ask(self, *argv: str) -> Result:
         """A command that finds the servers by the data folder alone."""
@@ -130,6 +137,27 @@ def test_up_and_down_and_up_again(up, containers):
     second.process.signal(signal.SIGTERM)
     assert second.process.wait(20) == 0
     assert_nothing_is_left(children, second.data)
+
+
+def test_a_change_by_hand_is_put_right(up, containers):
+    container = containers.run(STUBBORN)
+    one = up("--interval", "1s")
+    promised(lambda: assert_ps_is_right(one, containers), 5, "a correct ps")
+    eventually(lambda: http.readiness(one.admin)[0] == 200, 10, "up is ready")
+    with one.redis as client:
+        store = Store(client, "here")
+        assert store.fields(container.id)["name"] == container.name
+        client.hset(store.key(f"container:{container.id}"), "name", "other")
+        promised(lambda: store.fields(container.id)["name"] == container.name, 3, "its name is right again")
+
+    def named() -> bool:
+        answer = one.ask("gaps", "-o", "json")
+        assert answer.code == 0, answer
+        found = [item["correction"] for item in answer.json["items"] if item["type"] == "correction"]
+        return any(item.get("container_id") == container.id and "name" in item["fields"] for item in found)
+
+    eventually(named, 10, "`gaps` names it")
+    assert http.samples(one.admin)['deckwatch_drifts_total{kind="edited_store"}'] > 0
 
 
 def test_two_with_one_data_folder(up, containers):
