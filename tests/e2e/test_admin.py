@@ -8,9 +8,24 @@ from harness import http
 from harness.engine import STUBBORN
 from harness.ports import free_port
 from harness.program import deckwatch
+from harness.stack import Role
 from harness.wait import eventually
 
-ROLES = ["producer", "sequencer", "projector"]
+ROLES = ["producer", "sequencer", "projector", "reconciler", "up"]
+
+
+@pytest.fixture(scope="module")
+def stack(stack, engine):
+    """With a reconciler; and `up`, an installation of its own."""
+    stack.reconciler = stack.make_reconciler("reconciler")
+    flags = ["--engine", engine.address, "--node", "up", "--data-dir", str(stack.folder / "up")]
+    stack.up = Role("up", stack.folder, *flags, "--nats-port", "0", "--redis-port", "0")
+    for role in (stack.reconciler, stack.up):
+        stack.roles.append(role)
+        role.start()
+    for role in (stack.reconciler, stack.up):
+        role.wait_ready()
+    return stack
 
 
 @pytest.mark.parametrize("role", ROLES)
