@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from harness import tree
 from harness.connection import connection
 from harness.paths import BINARY, environment
 from harness.process import Process
-from harness.program import deckwatch
+from harness.program import deckwatch, on_terminals
 from harness.servers import NatsServer, RedisServer
 from harness.wait import eventually
 
 ROLES = {"producers", "sequencer", "projector", "reconciler"}
+# Of a fleet that is small, and looked at often.
+SMALL = ["--nodes", 5, "--containers", 4, "--seconds", 1, "--heartbeat", "1s", "--interval", "1s"]
 
 
 def assert_adds_up(report: dict, nodes: int, containers: int) -> None:
@@ -31,7 +34,8 @@ def assert_adds_up(report: dict, nodes: int, containers: int) -> None:
         assert part["cpu_seconds_per_million_events"] >= 0, part
         assert 0 <= part["cores_at_rest"] < os.cpu_count(), part
         assert 1 << 20 < part["memory_bytes"] < 8 << 30, part
-    assert sum(part["cpu_seconds_per_million_events"] for part in report["parts"]) > 0
+    for name in ("sequencer", "projector"):
+        assert parts(report)[name]["cpu_seconds_per_million_events"] > 0, "each handles every event"
     ceiling, ratio = report["ceiling"], report["ratio"]
     assert ceiling["record_bytes"] > 100
     for alone, through in {
@@ -41,6 +45,7 @@ def assert_adds_up(report: dict, nodes: int, containers: int) -> None:
     }.items():
         assert ceiling[alone] > 0
         assert ratio[through] == pytest.approx(load["events_per_second"] / ceiling[alone])
+    assert ceiling["publish_batches_per_second"] > ceiling["publish_singles_per_second"]
 
 
 def parts(report: dict) -> dict[str, dict]:
@@ -53,14 +58,15 @@ def test_servers_that_run_already_are_used_and_left_as_they_were(binary, tmp_pat
     redis.start()
     try:
         redis.client().set("deckwatch:meta", "somebody's")
-        flags = ["--nats", nats.url, "--redis", redis.url, "--data-dir", tmp_path / "data"]
-        flags += ["--nodes", 5, "--containers", 4, "--seconds", 1, "--heartbeat", "1s", "--interval", "1s", "-o", "json"]
-        result = deckwatch("bench", *flags, within=60)
+        flags = ["--nats", nats.url, "--redis", redis.url, "--data-dir", tmp_path / "data", "-o", "json"]
+        result = deckwatch("bench", *SMALL, *flags, within=60)
         assert result.code == 0, result
         assert_adds_up(result.json, 5, 4)
         assert parts(result.json).keys() == {*ROLES, "redis"}, "nats-server is not its own: it cannot be asked"
         calls = redis.client().info("commandstats")
         assert calls["cmdstat_fcall"]["calls"] > 0
+        assert calls["cmdstat_hset"]["calls"] > 0, "as the functions do it"
+        assert calls["cmdstat_hmset"]["calls"] >= result.json["ceiling"]["hset_per_second"], "a second of it, alone"
         assert redis.client().keys() == ["deckwatch:meta"] and redis.client().function_list() == []
         assert asyncio.run(streams(nats.url)) == []
         assert list((tmp_path / "data").iterdir()) == []
@@ -72,6 +78,20 @@ def test_servers_that_run_already_are_used_and_left_as_they_were(binary, tmp_pat
 async def streams(url: str) -> list[str]:
     async with connection(url) as client:
         return [stream.config.name for stream in await client.jetstream().streams_info()]
+
+
+def test_what_people_see(binary, tmp_path):
+    result = on_terminals("bench", *SMALL, "--data-dir", tmp_path / "data", within=60)
+    assert result.code == 0, result
+    for words in ("5 with 4 containers each", "events a second to Redis", "p50 ", "p99 ", "p99.9 "):
+        assert words in result.out, result
+    for part in {*ROLES, "nats", "redis"}:
+        assert re.search(rf"^{part} +[0-9.]+ +[0-9.]+ % +[0-9]+ MiB\r$", result.out, re.MULTILINE), (part, result)
+    for alone in ("records, acknowledged one by one", "records in atomic batches", "hashes in pipelines"):
+        assert re.search(rf"^{alone} +[0-9,]+ +[0-9]+ %\r$", result.out, re.MULTILINE), (alone, result)
+    drawn = re.findall(r"\r\x1b\[K\[(#*) *\] what it costs while nothing happens", result.err)
+    assert len(drawn) > 5 and drawn == sorted(drawn), result
+    assert result.err.endswith("\r\x1b[K"), "the bar is taken away in the end"
 
 
 @pytest.fixture

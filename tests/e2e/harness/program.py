@@ -2,9 +2,11 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,3 +58,42 @@ def deckwatch(*argv: str, env: dict[str, str] | None = None, within: float = 30)
         result = Result(argv, -1, out, err, time.monotonic() - started)
         raise AssertionError(f"hangs: not over after {within:g} s\n{result}") from None
     return Result(argv, child.returncode, out, err, time.monotonic() - started)
+
+
+def on_terminals(*argv: str, within: float = 30) -> Result:
+    """The same, with each of its two outputs on a terminal of its own."""
+    argv = [str(part) for part in argv]
+    started = time.monotonic()
+    (out, out_end), (err, err_end) = pty.openpty(), pty.openpty()
+    with ThreadPoolExecutor(2) as readers:
+        try:
+            child = subprocess.Popen(
+                [str(BINARY), *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=out_end,
+                stderr=err_end,
+                env=environment(),
+                start_new_session=True,
+            )
+        finally:
+            os.close(out_end)
+            os.close(err_end)
+        reading = [readers.submit(_shown, terminal) for terminal in (out, err)]
+        try:
+            code = child.wait(within)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            code = child.wait()
+    out, err = (reader.result() for reader in reading)
+    return Result(argv, code, out, err, time.monotonic() - started)
+
+
+def _shown(terminal: int) -> str:
+    """All that is written to a terminal until nobody can write there any more."""
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:
+            os.close(terminal)
+            return shown.decode()
