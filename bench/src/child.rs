@@ -24,6 +24,8 @@ pub struct Program {
     pub path: PathBuf,
     /// Its arguments.
     pub args: Vec<OsString>,
+    /// What else it is told, by the names of environment variables: only its owner can read it there.
+    pub settings: Vec<(&'static str, String)>,
 }
 
 /// A program that runs.
@@ -49,6 +51,7 @@ impl Child {
         }
         let mut child = command
             .args(&program.args)
+            .envs(program.settings.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(unable)?)
@@ -134,8 +137,12 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("deckwatch-child-{:016x}", service::random()));
         std::fs::create_dir(&folder).unwrap();
         let (sender, mut ended) = mpsc::channel(1);
-        let shell =
-            |name, script: &str| Program { name, path: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        let shell = |name, script: &str| Program {
+            name,
+            path: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            settings: Vec::new(),
+        };
         let failing = Child::start(&shell("a", "echo oh no; exit 3"), &folder, sender.clone()).unwrap();
         let said = ended.recv().await.unwrap();
         assert!(said.contains("the a ended") && said.ends_with("3: oh no"), "{said}");

@@ -42,6 +42,15 @@ impl FromStr for Servers {
     }
 }
 
+impl Servers {
+    /// The addresses whole, with a user and a password that they may bear: for the settings of a program that is run,
+    /// never for a log or for arguments, which all of the machine can read.
+    pub fn whole(&self) -> String {
+        let urls: Vec<String> = self.0.iter().map(|server| server.clone().into_inner().to_string()).collect();
+        urls.join(",")
+    }
+}
+
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, server) in self.0.iter().enumerate() {

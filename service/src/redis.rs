@@ -26,7 +26,10 @@ const RETRY: Duration = Duration::from_millis(250);
 
 /// Address of Redis.
 #[derive(Clone)]
-pub struct Address(ConnectionInfo);
+pub struct Address {
+    info: ConnectionInfo,
+    url: String,
+}
 
 impl FromStr for Address {
     type Err = String;
@@ -37,14 +40,23 @@ impl FromStr for Address {
         if !["redis://", "rediss://", "unix://", "redis+unix://"].iter().any(|scheme| url.starts_with(scheme)) {
             return Err(format!("not an address of Redis; {hint}"));
         }
-        url.as_str().into_connection_info().map(Self).map_err(|error| format!("{error}; {hint}"))
+        let info = url.as_str().into_connection_info().map_err(|error| format!("{error}; {hint}"))?;
+        Ok(Self { info, url })
+    }
+}
+
+impl Address {
+    /// The address whole, with a user and a password that it may bear: for the settings of a program that is run, never
+    /// for a log or for arguments, which all of the machine can read.
+    pub fn whole(&self) -> &str {
+        &self.url
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The address alone: never a user or a password.
-        write!(f, "redis://{}", self.0.addr())
+        write!(f, "redis://{}", self.info.addr())
     }
 }
 
@@ -258,7 +270,7 @@ impl Store {
     }
 
     async fn client(&self) -> Result<Client, Error> {
-        let mut info = self.settings.address.0.clone();
+        let mut info = self.settings.address.info.clone();
         info = info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true));
         if let Some(file) = &self.settings.password_file {
             let password = read("--redis-password-file", file).await?;
@@ -302,8 +314,9 @@ pub async fn connect_pushed(
     settings: &Settings,
     pushes: mpsc::UnboundedSender<PushInfo>,
 ) -> Result<MultiplexedConnection, Error> {
-    let redis = settings.address.0.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let address = Address(settings.address.0.clone().set_redis_settings(redis));
+    let Address { info, url } = settings.address.clone();
+    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let address = Address { info: info.set_redis_settings(redis), url };
     let store = Store::new(Settings { address, ..settings.clone() });
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(CONNECT_TIME))
@@ -325,6 +338,7 @@ mod tests {
     fn an_address_is_shown_without_its_password() {
         let address: Address = "redis://me:secret@10.0.0.1:7000".parse().unwrap();
         assert_eq!(address.to_string(), "redis://10.0.0.1:7000");
+        assert_eq!(address.whole(), "redis://me:secret@10.0.0.1:7000");
         assert_eq!("h:1".parse::<Address>().unwrap().to_string(), "redis://h:1");
         assert!("http://x".parse::<Address>().is_err());
         assert!("redis://h:port".parse::<Address>().is_err());

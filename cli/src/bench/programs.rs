@@ -54,7 +54,7 @@ impl<'a> Programs<'a> {
         if let Some(tool) = &self.own_nats {
             let (conf, data) = (write(folder, "nats.conf", NATS_CONF)?, inside(folder, "nats")?);
             let args = nats_arguments(&conf, nats_number, &data, "deckwatch-bench");
-            servers.push(Program { name: NATS, path: absolute(&tool.path).into(), args });
+            servers.push(Program { name: NATS, path: absolute(&tool.path).into(), args, settings: Vec::new() });
         }
         if let Some(tool) = &self.own_redis {
             let (conf, data) = (write(folder, "redis.conf", REDIS_CONF)?, inside(folder, "redis")?);
@@ -62,6 +62,7 @@ impl<'a> Programs<'a> {
                 name: REDIS,
                 path: absolute(&tool.path).into(),
                 args: redis_arguments(&conf, redis_number, &data),
+                settings: Vec::new(),
             });
         }
         [nats_port, redis_port].into_iter().for_each(Port::release);
@@ -76,32 +77,30 @@ impl<'a> Programs<'a> {
             // Several may run at once: any port.
             args.extend(["--admin", "127.0.0.1:0", "--log-level", ROLES_LOG_LEVEL].map(OsString::from));
             args.extend(more.iter().copied().flatten().cloned());
-            Program { name, path: self.this.clone(), args }
+            let settings =
+                vec![("DECKWATCH_NATS", nats.servers.whole()), ("DECKWATCH_REDIS", redis.address.whole().to_owned())];
+            Program { name, path: self.this.clone(), args, settings }
         };
-        let (nats, redis) = (nats_flags(nats), redis_flags(redis));
+        let (nats_files, redis_files) = (nats_files(nats), redis_files(redis));
         let time = |flag: &str, time| [flag.into(), shown(time)];
         let beats = time("--heartbeat", self.args.heartbeat);
         let lost = time("--lost-after", self.args.heartbeat.saturating_mul(LOST_AFTER_BEATS));
         vec![
-            role("sequencer", &[&nats, &beats, &lost]),
-            role("projector", &[&nats, &redis, &beats]),
-            role("reconciler", &[&nats, &redis, &time("--interval", self.args.interval)]),
+            role("sequencer", &[&nats_files, &beats, &lost]),
+            role("projector", &[&nats_files, &redis_files, &beats]),
+            role("reconciler", &[&nats_files, &redis_files, &time("--interval", self.args.interval)]),
         ]
     }
 }
 
-fn nats_flags(settings: &nats::Settings) -> Vec<OsString> {
-    let nats::Settings { servers, creds, nkey, ca } = settings;
-    let mut flags: Vec<OsString> = vec!["--nats".into(), servers.to_string().into()];
-    flags.extend([("--nats-creds", creds), ("--nats-nkey", nkey), ("--nats-ca", ca)].into_iter().flat_map(file));
-    flags
+fn nats_files(settings: &nats::Settings) -> Vec<OsString> {
+    let nats::Settings { servers: _, creds, nkey, ca } = settings;
+    [("--nats-creds", creds), ("--nats-nkey", nkey), ("--nats-ca", ca)].into_iter().flat_map(file).collect()
 }
 
-fn redis_flags(settings: &redis::Settings) -> Vec<OsString> {
-    let redis::Settings { address, password_file, ca } = settings;
-    let mut flags: Vec<OsString> = vec!["--redis".into(), address.to_string().into()];
-    flags.extend([("--redis-password-file", password_file), ("--redis-ca", ca)].into_iter().flat_map(file));
-    flags
+fn redis_files(settings: &redis::Settings) -> Vec<OsString> {
+    let redis::Settings { address: _, password_file, ca } = settings;
+    [("--redis-password-file", password_file), ("--redis-ca", ca)].into_iter().flat_map(file).collect()
 }
 
 fn shown(time: Duration) -> OsString {
