@@ -22,7 +22,7 @@ Examples:
   deckwatch gaps -o json | jq '.items[].gap'   for scripts
 
 A gap: stamps of a producer, or events of an engine, that are known to be lost.
-A correction: Redis and the engine disagreed; the container was observed again.
+A correction: Redis and the engine disagreed; it was observed or written again.
 Records are kept for 7 days at most, fewer where they would need too much room. Times are UTC.
 
 `.revision` in JSON is where `watch --from` goes on: what follows is not in the list.";
@@ -122,7 +122,8 @@ fn correction_cells(correction: &Correction) -> [String; 4] {
     let Correction { drift, container_id, fields } = correction;
     let of = container_id.map_or_else(|| "node".to_owned(), |id| id.short());
     let range = format!("{of} {}", fields.join(" "));
-    ["correction".to_owned(), range, drift.to_string(), "observed again".to_owned()]
+    let done = if container_id.is_some() { "observed again" } else { "written again" };
+    ["correction".to_owned(), range, drift.to_string(), done.to_owned()]
 }
 
 #[cfg(test)]
@@ -157,7 +158,10 @@ mod tests {
             container_id: Some([0xab; 32].into()),
             fields: vec!["status".to_owned(), "pid".to_owned()],
         };
-        let row = cells(Subject::Correction(found));
+        let row = cells(Subject::Correction(found.clone()));
         assert_eq!(row[2..], ["correction", "abababababab status pid", "edited_store", "observed again"]);
+        let of_the_node = Correction { container_id: None, fields: vec!["nodes".to_owned()], ..found };
+        let row = cells(Subject::Correction(of_the_node));
+        assert_eq!(row[2..], ["correction", "node nodes", "edited_store", "written again"]);
     }
 }
