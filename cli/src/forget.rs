@@ -15,6 +15,8 @@ use crate::streams::Streams;
 
 /// How long the sequencer may take to answer.
 const SEQUENCER_TIME: Duration = Duration::from_secs(4);
+/// How long a producer may take to answer that it is there.
+const PRODUCER_TIME: Duration = Duration::from_millis(500);
 /// How long the projector may take to drop what it holds; with the sequencer's time it stays below ten seconds.
 const DROP_TIME: Duration = Duration::from_secs(5);
 /// How long between two looks if Redis has dropped the node.
@@ -45,7 +47,11 @@ pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
     let prefix = &args.servers.common.prefix;
     let forgotten = async {
         let streams = Streams::open(&settings, prefix).await?;
-        retire(&streams.client(), prefix, streams.partitions.of(&args.name), &args.name).await
+        let (client, partition) = (streams.client(), streams.partitions.of(&args.name));
+        // Where NATS lost its data only Redis tells of a node that did not come back.
+        let left = has(&store, prefix, &args.name).await.unwrap_or(false);
+        let unknown_too = left && is_silent(&client, prefix, &args.name).await;
+        retire(&client, prefix, partition, ForgetRequest { node: args.name.clone(), unknown_too }).await
     };
     ask::within(&what, Box::pin(forgotten)).await?;
     tokio::time::timeout(DROP_TIME, dropped(&store, prefix, &args.name)).await.unwrap_or_else(|_| {
@@ -58,9 +64,16 @@ pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
     out::line(&format!("node {} is forgotten; its name is free", args.name))
 }
 
+/// No producer answers for the node.
+async fn is_silent(client: &Client, prefix: &Prefix, node: &NodeName) -> bool {
+    let look = producer::Look::WhereNeeded;
+    let answer = producer::snapshot(client, prefix, node, None, look, PRODUCER_TIME).await;
+    matches!(answer, Err(Unanswered::Nobody))
+}
+
 /// Asks the sequencer of the node's partition.
-async fn retire(client: &Client, prefix: &Prefix, partition: Partition, node: &NodeName) -> Result<(), Failure> {
-    let request = ForgetRequest { node: node.clone() };
+async fn retire(client: &Client, prefix: &Prefix, partition: Partition, request: ForgetRequest) -> Result<(), Failure> {
+    let node = &request.node;
     let subject = prefix.control_forget(partition);
     let answer: Result<ForgetResponse, Unanswered> = producer::ask(client, subject, &request, SEQUENCER_TIME).await;
     answer.map(drop).map_err(|why| failure(partition, node, &why))

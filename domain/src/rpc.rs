@@ -151,6 +151,8 @@ pub struct LogsResponse {
 pub struct ForgetRequest {
     /// Node.
     pub node: NodeName,
+    /// Also where the record knows nothing of it: what is left of it elsewhere goes.
+    pub unknown_too: bool,
 }
 
 /// The node is retired.

@@ -43,6 +43,13 @@ impl Change {
         change
     }
 
+    /// Nobody tells of the node any more: lost, until it speaks again.
+    pub(crate) fn untold(mut self, since: Timestamp) -> Self {
+        let reason = Some("NATS lost its record, and its producer has said nothing since".to_owned());
+        self.ops.push(Op::Status { status: NodeStatus::Lost, since, reason, said: true });
+        self
+    }
+
     /// The end of a node, whatever is stored.
     pub(crate) fn forget(partition: Partition, name: NodeName, expected: Stored) -> Self {
         let mut change = Self::new(partition, name, expected, None);

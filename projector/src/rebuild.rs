@@ -39,7 +39,9 @@ impl Worker<'_> {
                 return Ok(None);
             }
             // The record knows nothing of it yet: what it once said is unknown until it speaks again.
-            let change = Change::rebuild(self.partition, name.clone(), expected, end, new_rebuild());
+            let rebuild = new_rebuild();
+            let since = rebuild.since;
+            let change = Change::rebuild(self.partition, name.clone(), expected, end, rebuild).untold(since);
             return self.begin(change, why).await.map(Some);
         };
         if last.subject == Subject::Node(NodeChange::Forgotten) {

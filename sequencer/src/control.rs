@@ -8,9 +8,9 @@ use domain::{NodeName, Prefix};
 
 use crate::partition::NotForgotten;
 
-/// The node that a request wants retired.
-pub(crate) fn parse(message: &Message) -> Result<NodeName, String> {
-    ForgetRequest::decode(&message.payload).map(|request| request.node).map_err(|error| error.to_string())
+/// Which node is to be retired.
+pub(crate) fn parse(message: &Message) -> Result<ForgetRequest, String> {
+    ForgetRequest::decode(&message.payload).map_err(|error| error.to_string())
 }
 
 /// Frees a retired node's name, so that another engine may take it.

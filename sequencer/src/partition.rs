@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::node::{Heartbeat, NodeChange};
+use domain::rpc::ForgetRequest;
 use domain::{Batch, NodeName, NodeState, Record, Subject, Timestamp, Writer};
 use ordering::Answer;
 
@@ -198,7 +199,9 @@ pub struct Recovered {
 impl Recovered {
     pub(crate) fn retired(state: &NodeState) -> Self {
         let NodeState { epoch, instance, next_seq, .. } = *state;
-        let state = NodeState { epoch, instance, next_seq, closed: true, lost: true, ..NodeState::default() };
+        // One that the record knows nothing of stays unknown: its next hello is preceded by a gap for all before.
+        let closed = epoch > 0;
+        let state = NodeState { epoch, instance, next_seq, closed, lost: true, ..NodeState::default() };
         Self { state, stating_writer: None, retired: true, containers: Vec::new() }
     }
 }
@@ -278,16 +281,26 @@ impl Partition {
         node.message(now, raw_sequence, batch, &mut self.output);
     }
 
-    /// Retires a node that is lost. Returns the sequence that its record will have; 0 where it was retired before.
+    /// Retires a node that is lost, or if that is asked for one that is not known. Returns the sequence that its record
+    /// will have; 0 where it was retired before.
     ///
     /// # Errors
     /// It is not there, or not lost.
-    pub fn forget(&mut self, now: Millis, name: &NodeName, wall: Timestamp) -> Result<u64, NotForgotten> {
-        let node = self.nodes.get_mut(name).ok_or(NotForgotten::Unknown)?;
+    pub fn forget(&mut self, now: Millis, request: &ForgetRequest, wall: Timestamp) -> Result<u64, NotForgotten> {
+        let ForgetRequest { node: name, unknown_too } = request;
+        let rules = self.rules;
+        let is_known = self.nodes.contains_key(name);
+        if !is_known && !unknown_too {
+            return Err(NotForgotten::Unknown);
+        }
+        let node = self
+            .nodes
+            .entry(name.clone())
+            .or_insert_with_key(|name| Node::new(name.clone(), rules, now, Recovered::default()));
         if node.is_retired() {
             return Ok(0);
         }
-        if !node.is_lost() {
+        if is_known && !node.is_lost() {
             return Err(NotForgotten::Alive);
         }
         self.output.recorded_at = wall;

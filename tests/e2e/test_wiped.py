@@ -106,6 +106,8 @@ def test_all_of_it_while_nobody_tells(brisk_stack, reconciler, containers, told_
     state = stack.store.state(stays.id)
     assert (state["status"], state["last_status"]) == ("unknown", "running"), state
     assert bus.stream_size(stack.nats.url, STATE) == 0, "somebody told of it"
+    node = stack.store.node_fields()
+    assert node["status"] == "lost" and "NATS lost its record" in node["reason"], node
     goes.remove(force=True)
     stack.projector.process.signal(signal.SIGSTOP)
     try:
@@ -117,6 +119,28 @@ def test_all_of_it_while_nobody_tells(brisk_stack, reconciler, containers, told_
         stack.projector.process.signal(signal.SIGCONT)
     assert_history_is_lost(*right_again(stack, stays))
     assert counted(reconciler) == drifts and stack.store.state(goes.id) is None
+
+
+def test_who_did_not_come_back_is_forgotten(brisk_stack, containers):
+    """Nobody but Redis tells of the node any more: `forget` takes it out of there, and its name is free."""
+    stack = brisk_stack
+    running = containers.run(STUBBORN)
+    stack.wait_settled()
+    stack.producer.kill()
+    stack.nats.kill()
+    try:
+        eventually(lambda: not listed(stack)["revision"], 20, "ps is not current")
+        stack.nats.wipe()
+        stack.nats.start()
+        eventually(lambda: listed(stack)["revision"], 30, "ps is current")
+        assert stack.ask("forget", "another").code == 1
+        result = stack.ask("forget", stack.node)
+        assert result.code == 0 and "its name is free" in result.out, result
+        assert listed(stack)["items"] == [] and stack.ask("nodes", "-o", "json").json["items"] == []
+    finally:
+        stack.producer.start()
+    stack.wait_settled(within=30)
+    assert stack.store.state(running.id)["status"] == "running"
 
 
 def listed(stack: Stack) -> dict:

@@ -10,15 +10,15 @@ impl TryFrom<v1::ForgetRequest> for ForgetRequest {
     type Error = Invalid;
 
     fn try_from(wire: v1::ForgetRequest) -> Result<Self, Invalid> {
-        let v1::ForgetRequest { node } = wire;
-        Ok(Self { node: value::node(&node)? })
+        let v1::ForgetRequest { node, unknown_too } = wire;
+        Ok(Self { node: value::node(&node)?, unknown_too })
     }
 }
 
 impl From<&ForgetRequest> for v1::ForgetRequest {
     fn from(request: &ForgetRequest) -> Self {
-        let ForgetRequest { node } = request;
-        Self { node: node.to_string() }
+        let ForgetRequest { node, unknown_too } = request;
+        Self { node: node.to_string(), unknown_too: *unknown_too }
     }
 }
 

@@ -120,7 +120,7 @@ proptest! {
         truncated: bool,
         sequence in strategy::counter(),
     ) {
-        comes_back(&ForgetRequest { node: responder.node.clone() });
+        comes_back(&ForgetRequest { node: responder.node.clone(), unknown_too: true });
         comes_back(&ForgetResponse { sequence });
         let members = vec![IndexMember::Node, IndexMember::Container(container_id), IndexMember::Service("a/b".into())];
         comes_back(&RebuildRequest { node: responder.node.clone(), members });

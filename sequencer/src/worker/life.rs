@@ -252,17 +252,18 @@ impl Worker {
     }
 
     async fn forget(&self, life: &mut Life, message: &Message) -> Result<(), Broken> {
-        let node = match control::parse(message) {
-            Ok(node) => node,
+        let request = match control::parse(message) {
+            Ok(request) => request,
             Err(reason) => {
                 control::refuse(&self.client, message, 400, &reason).await;
                 return Ok(());
             }
         };
-        match life.decide.forget(life.now(), &node, service::clock::now()) {
+        let node = &request.node;
+        match life.decide.forget(life.now(), &request, service::clock::now()) {
             Ok(sequence) => {
                 self.write(life).await?;
-                match control::free_name(&self.client, &self.config.prefix, &node).await {
+                match control::free_name(&self.client, &self.config.prefix, node).await {
                     Ok(()) => control::done(&self.client, message, sequence).await,
                     Err(error) => {
                         let reason =
@@ -272,7 +273,7 @@ impl Worker {
                 }
             }
             Err(why) => {
-                let (code, reason) = control::reason(&node, why);
+                let (code, reason) = control::reason(node, why);
                 control::refuse(&self.client, message, code, &reason).await;
             }
         }

@@ -1,6 +1,7 @@
 use crate::tally::Count;
 use domain::node::{Gap, GapRange, GapReason};
 use domain::observation::{EngineEvent, SpoolPlace};
+use domain::rpc::ForgetRequest;
 
 use super::*;
 
@@ -17,6 +18,10 @@ fn after(mut desk: Desk, story: impl FnOnce(&mut Desk), expected: &str) -> Desk 
     story(&mut desk);
     assert_eq!(desk.told(from), expected);
     desk
+}
+
+fn request(name: &str) -> ForgetRequest {
+    ForgetRequest { node: node(name), unknown_too: false }
 }
 
 fn event() -> Option<EngineEvent> {
@@ -336,13 +341,31 @@ fn a_cut_is_made_good_by_a_whole_statement() {
 }
 
 #[test]
+fn a_node_that_the_record_does_not_know_is_retired_on_request() {
+    let mut desk = stated();
+    let now = desk.now;
+    let too = |name| ForgetRequest { unknown_too: true, ..request(name) };
+    assert_eq!(desk.partition.forget(now, &too("n1"), Timestamp(0)), Err(NotForgotten::Alive));
+    assert_eq!(desk.partition.forget(now, &too("n2"), Timestamp(0)), Ok(6));
+    desk.records.extend(desk.partition.take_records().1);
+    assert_eq!((tell(desk.last()).as_str(), &desk.last().node), ("forgotten", &node("n2")));
+    assert_eq!(desk.partition.forget(now, &too("n2"), Timestamp(0)), Ok(0), "again, and nothing is written");
+    // When it comes back all the same, what it said before the record was lost is a gap.
+    let mut desk = Desk::new();
+    assert_eq!(desk.partition.forget(desk.now, &too("n1"), Timestamp(0)), Ok(1));
+    desk.records.extend(desk.partition.take_records().1);
+    let story = |desk: &mut Desk| desk.say(3, 1, [hello(None), running(1, 1)]);
+    after(desk, story, "0.1- history, 3.1 hello, 3.2 c1@1 running");
+}
+
+#[test]
 fn a_retired_node_keeps_its_place_in_the_order_and_nothing_else() {
     let mut desk = stated();
     let now = desk.now;
-    assert_eq!(desk.partition.forget(now, &node("n1"), Timestamp(0)), Err(NotForgotten::Alive));
-    assert_eq!(desk.partition.forget(now, &node("n2"), Timestamp(0)), Err(NotForgotten::Unknown));
+    assert_eq!(desk.partition.forget(now, &request("n1"), Timestamp(0)), Err(NotForgotten::Alive));
+    assert_eq!(desk.partition.forget(now, &request("n2"), Timestamp(0)), Err(NotForgotten::Unknown));
     desk.wait(1001);
-    assert_eq!(desk.partition.forget(now, &node("n1"), Timestamp(0)), Ok(7));
+    assert_eq!(desk.partition.forget(now, &request("n1"), Timestamp(0)), Ok(7));
     desk.records.extend(desk.partition.take_records().1);
     assert_eq!(tell(desk.last()), "forgotten");
     // All of the stream comes by once more, as after a restart for another node's sake.
@@ -356,8 +379,8 @@ fn a_retired_node_keeps_its_place_in_the_order_and_nothing_else() {
         let mut desk = after(desk, story, "");
         assert_eq!(desk.partition.count_nodes(), Count::default());
         let now = desk.now;
-        assert_eq!(desk.partition.forget(now, &node("n1"), Timestamp(0)), Ok(0), "again, and nothing is written");
-        assert_eq!(desk.partition.forget(now, &node("n2"), Timestamp(0)), Err(NotForgotten::Unknown));
+        assert_eq!(desk.partition.forget(now, &request("n1"), Timestamp(0)), Ok(0), "again, and nothing is written");
+        assert_eq!(desk.partition.forget(now, &request("n2"), Timestamp(0)), Err(NotForgotten::Unknown));
         desk.beat(1, 6);
         desk.wait(1);
         assert_eq!(desk.partition.take_effects(), [Effect::Statement { node: node("n1"), passed_epoch: 1 }]);
