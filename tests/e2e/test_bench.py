@@ -94,6 +94,29 @@ def test_what_people_see(binary, tmp_path):
     assert result.err.endswith("\r\x1b[K"), "the bar is taken away in the end"
 
 
+@pytest.mark.timeout(240)
+def test_a_thousand_nodes(binary, tmp_path, capsys):
+    nodes, containers = 1000, 50
+    flags = ["--nodes", nodes, "--containers", containers, "--seconds", 2, "--data-dir", tmp_path / "data"]
+    result = deckwatch("bench", *flags, "-o", "json", within=180)
+    assert result.code == 0, result
+    with capsys.disabled():
+        print(figures(result.json))
+    assert_adds_up(result.json, nodes, containers)
+    found = parts(result.json)
+    assert found.keys() == {*ROLES, "nats", "redis"}
+    assert 0 < found["reconciler"]["cores_at_rest"] < 1
+    assert found["redis"]["memory_bytes"] > nodes * containers * 500
+
+
+def figures(report: dict) -> str:
+    """What each part takes while nothing happens, as a table."""
+    lines = ["", f"{report['nodes']} nodes with {report['containers_per_node']} containers each, at rest"]
+    for part in report["parts"]:
+        lines.append(f"{part['name']:12}{part['cores_at_rest']:8.2%} of a core{part['memory_bytes'] / 2**20:8.0f} MiB")
+    return "\n".join(lines)
+
+
 @pytest.fixture
 def bench(binary, tmp_path):
     flags = ["--nodes", "3", "--containers", "3", "--seconds", "60", "--data-dir", str(tmp_path / "data")]
