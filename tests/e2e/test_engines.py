@@ -11,6 +11,7 @@ import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
 
+from harness import bus
 from harness.daemon import Daemon, machine_programs, newer_programs
 from harness.engine import OBEDIENT, STUBBORN, Engine
 from harness.nodes import assert_each_equals
@@ -37,6 +38,7 @@ class Two:
         client = stack.store.client
         self.stores = {node: Store(client, node) for node in daemons}
         stack.roles.append(stack.make_producer("producer-new", node="new", watched=daemons["new"].address))
+        stack.roles.append(stack.make_reconciler("reconciler", "--interval", "1s"))
 
     def engine(self, node: str) -> Engine:
         return self.daemons[node].engine
@@ -57,6 +59,17 @@ class Two:
             assert story.epochs == [1] and not story.stamp_gaps
         return entries
 
+    def wait_doubted(self) -> None:
+        """The reconciler has looked at both once more, from beginning to end."""
+        url, nodes = self.stack.nats.url, list(self.stores)
+        before = {node: bus.requests_answered(url, f"deckwatch-{node}", "snapshot") for node in nodes}
+
+        def looked() -> bool:
+            # The first answer may be to a look that had begun, the third is to one after the second was compared.
+            return all(bus.requests_answered(url, f"deckwatch-{node}", "snapshot") > before[node] + 2 for node in nodes)
+
+        eventually(looked, 30, "the reconciler has looked", every=0.2)
+
     def cause(self, node: str, container: Container) -> str | None:
         """Why a container ended, or was removed, as its last record tells."""
         subject = f"deckwatch.state.0.{node}.{container.id}"
@@ -76,7 +89,8 @@ def two(tmp_path_factory, binary):
             "old": stay.enter_context(Daemon("old", machine_programs(), run)),
             "new": stay.enter_context(Daemon("new", newer_programs(), run)),
         }
-        print({node: daemon.engine.client.version()["Version"] for node, daemon in daemons.items()})
+        versions = {node: daemon.engine.client.version()["Version"] for node, daemon in daemons.items()}
+        assert len(set(versions.values())) == 2, versions
         two = Two(Stack(tmp_path_factory.mktemp("two"), daemons["old"].engine, "old"), daemons)
         try:
             two.stack.launch()
@@ -220,8 +234,14 @@ class Away:
         assert store.state(self.beside.id) == self.before[self.other][self.beside.id]
 
     def is_over(self) -> list[Entry]:
-        """Right again; the other node was told of nothing but its own events. Returns the records of the node."""
+        """Right again; the other node was told of nothing but its own events. Returns the records of the node.
+
+        The reconciler found nothing: what differed was under way, or nobody could be asked.
+        """
+        self.nodes.wait_right()
+        self.nodes.wait_doubted()
         entries = [entry for entry in self.nodes.wait_right() if entry.sequence > self.last]
+        assert not [entry.record.correction for entry in entries if entry.kind == "correction"]
         for store in self.nodes.stores.values():
             assert store.node_fields()["status"] == "alive" and "reason" not in store.node_fields()
         beside = [entry for entry in entries if entry.node == self.other]
