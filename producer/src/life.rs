@@ -28,6 +28,8 @@ use crate::{beat, watcher};
 
 /// How often it is tried to serve requests while the connection is bad.
 const SERVE_WAIT: Duration = Duration::from_millis(500);
+/// How long NATS may take what is published at the end of a life; a connection that is cut meanwhile never does.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
 
 /// After that time a key that looks lost is looked at again.
 const DOUBT_WAIT: Duration = Duration::from_millis(300);
@@ -234,8 +236,18 @@ impl Producer {
         if let Err(error) = service.stop().await {
             tracing::debug!(%error, "the service did not stop cleanly");
         }
-        if let Err(error) = self.client.flush().await {
-            tracing::debug!(%error, "not flushed");
+        self.flush().await;
+    }
+
+    /// Hands NATS what is published and not yet sent; while the connection is cut there is nobody to take it.
+    async fn flush(&self) {
+        if self.client.connection_state() != State::Connected {
+            return;
+        }
+        match tokio::time::timeout(FLUSH_WAIT, self.client.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "not flushed"),
+            Err(_) => tracing::debug!("not flushed in time"),
         }
     }
 
@@ -331,11 +343,7 @@ impl Producer {
     /// Writes down how this life ended, once nobody gives stamps any more: a look that was under way may have got one
     /// until then.
     async fn write_end(self: &Arc<Self>, all_sent: bool) {
-        if self.client.connection_state() == State::Connected
-            && let Err(error) = self.client.flush().await
-        {
-            tracing::debug!(%error, "not flushed");
-        }
+        self.flush().await;
         self.keep_notes().await;
         // What has no stamp is lost with this program: then its end is not known.
         let last_seq = all_sent.then(|| self.core.last_seq());

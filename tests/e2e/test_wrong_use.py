@@ -279,6 +279,14 @@ def test_a_role_waits_for_redis(role, servers, name):
     assert_waits(role(name, nats=nats.url), "redis")
 
 
+def test_all_roles_end_while_nats_is_away(own_stack):
+    """It was there once: nobody waits for it to be told of the end."""
+    own_stack.nats.kill()
+    for role in reversed(own_stack.roles):
+        eventually(lambda role=role: http.readiness(role.port)[0] == 503, 15, f"{role.process.name} has seen it")
+        role.stop()
+
+
 def test_a_producer_waits_for_its_engine(role, servers, tmp_path):
     nats, _ = servers
     assert_waits(role("producer", "--engine", f"unix://{tmp_path}/no.sock", nats=nats.url), "engine")
