@@ -7,7 +7,7 @@ use domain::node::{DriftKind, NodeChange, NodeStatus};
 use domain::{ContainerId, NodeName, Prefix, Subject};
 use redis::{Cmd, Value};
 use view::record::State;
-use view::store::{NodeView, of_its_type};
+use view::store::NodeView;
 
 use crate::elsewhere::{self, Member};
 use crate::finding::Finding;
@@ -112,26 +112,23 @@ impl Desk {
     /// What the keys say of nodes, and the nodes themselves do not.
     async fn suspects(&self, keys: &[Key]) -> Result<Vec<Suspect>, Trouble> {
         let nodes = view::store::nodes(&self.store, &self.prefix).await?;
-        let mut suspects = Vec::new();
+        let (mut suspects, mut members) = (Vec::new(), Vec::new());
         let mut services: BTreeMap<&NodeName, Vec<&String>> = BTreeMap::new();
         for key in keys {
             match key {
                 Key::Container(node, id) => suspects.push((node.clone(), Member::Container(*id))),
                 Key::NodeService(node, service) => services.entry(node).or_default().push(service),
-                Key::Id(id) => {
-                    let named = view::store::nodes_of(&self.store, &self.prefix, id).await?;
-                    suspects.extend(self.of_any(&nodes, named, Member::Container(*id)).await?);
-                }
-                Key::Service(service) => {
-                    let sharers = self.sharers(service).await?;
-                    suspects.extend(self.of_any(&nodes, sharers, Member::Service(service.clone())).await?);
-                }
+                Key::Id(id) => members.push(Member::Container(*id)),
+                Key::Service(service) => members.push(Member::Service(service.clone())),
                 Key::Services => {
                     for service in self.empty_services(&nodes).await? {
                         suspects.extend(self.of_any(&nodes, Vec::new(), Member::Service(service)).await?);
                     }
                 }
             }
+        }
+        for (member, named) in self.named(members).await? {
+            suspects.extend(self.of_any(&nodes, named, member).await?);
         }
         suspects.sort();
         suspects.dedup();
@@ -172,13 +169,25 @@ impl Desk {
         Ok(if has.contains(&true) { Vec::new() } else { of(nodes.get(..1).unwrap_or_default()) })
     }
 
-    /// Nodes that have a share of a service.
-    async fn sharers(&self, service: &str) -> Result<Vec<NodeName>, Trouble> {
-        let mut ask = redis::cmd("HKEYS");
-        ask.arg(self.prefix.service_key(service));
-        let fields: Vec<Vec<u8>> = of_its_type(self.store.query(&ask).await)?;
-        let fields = fields.iter().filter_map(|field| std::str::from_utf8(field).ok());
-        Ok(fields.filter_map(|field| field.strip_prefix("node:")?.parse().ok()).collect())
+    /// The nodes that keys in other slots name for members: where a container is, and who has a share of a service.
+    async fn named(&self, members: Vec<Member>) -> Result<Vec<(Member, Vec<NodeName>)>, Trouble> {
+        let mut answers = Vec::with_capacity(members.len());
+        for part in members.chunks(SCAN_COUNT) {
+            let mut pipeline = redis::pipe();
+            for member in part {
+                match member {
+                    Member::Container(id) => pipeline.cmd("SMEMBERS").arg(self.prefix.id_key(id)),
+                    Member::Service(service) => pipeline.cmd("HKEYS").arg(self.prefix.service_key(service)),
+                };
+            }
+            let values: Vec<Value> = self.store.pipeline(pipeline.ignore_errors()).await?;
+            answers.extend(values);
+        }
+        let named = members.into_iter().zip(answers).map(|(member, answer)| {
+            let nodes = nodes_in(&member, answer);
+            (member, nodes)
+        });
+        Ok(named.collect())
     }
 
     /// Services that are listed and have no totals. Where the list is none, and no node has a service that would be
@@ -250,6 +259,17 @@ impl Desk {
     async fn exists(&self, key: String) -> Result<bool, Trouble> {
         Ok(self.store.query::<i64>(redis::cmd("EXISTS").arg(key)).await? != 0)
     }
+}
+
+/// The nodes in an answer; a key of another type names none.
+fn nodes_in(member: &Member, answer: Value) -> Vec<NodeName> {
+    let texts = redis::from_redis_value::<Vec<Vec<u8>>>(answer).unwrap_or_default();
+    let texts = texts.iter().filter_map(|text| std::str::from_utf8(text).ok());
+    let names = texts.filter_map(|text| match member {
+        Member::Container(_) => Some(text),
+        Member::Service(_) => text.strip_prefix("node:"),
+    });
+    names.filter_map(|name| name.parse().ok()).collect()
 }
 
 /// Whether the node has what other keys say that it has.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::fields::{InvalidField, parse_container};
 use domain::revision::{Place, Revision};
-use domain::{Container, ContainerId, NodeName, Partition, Partitions, Prefix, Timestamp};
+use domain::{Container, NodeName, Partition, Partitions, Prefix, Timestamp};
 use serde::Deserialize;
 use service::redis::{Error, Store};
 
@@ -84,7 +84,11 @@ pub async fn partition(store: &Store, prefix: &Prefix, partition: Partition) -> 
 
 /// The nodes, sorted by name.
 pub async fn nodes(store: &Store, prefix: &Prefix) -> Result<Vec<NodeName>, Error> {
-    node_names(store, prefix.nodes_key()).await
+    // What is no name was not written by the projector.
+    let names = members(store, prefix.nodes_key()).await?;
+    let mut names: Vec<NodeName> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// A node with its containers. Empty where the node, or the projector's library, is not there.
@@ -142,11 +146,6 @@ pub async fn services(store: &Store, prefix: &Prefix) -> Result<Vec<ServiceView>
     Ok(views)
 }
 
-/// The nodes a container is on, sorted by name.
-pub async fn nodes_of(store: &Store, prefix: &Prefix, id: &ContainerId) -> Result<Vec<NodeName>, Error> {
-    node_names(store, prefix.id_key(id)).await
-}
-
 /// A key that another hand gave another type reads as if it were not there.
 ///
 /// # Errors
@@ -156,13 +155,6 @@ pub fn of_its_type<T: Default>(answer: Result<T, Error>) -> Result<T, Error> {
         Err(error) if error.code() == Some("WRONGTYPE") => Ok(T::default()),
         answer => answer,
     }
-}
-
-async fn node_names(store: &Store, set: String) -> Result<Vec<NodeName>, Error> {
-    // What is no name was not written by the projector.
-    let mut names: Vec<NodeName> = members(store, set).await?.iter().filter_map(|name| name.parse().ok()).collect();
-    names.sort();
-    Ok(names)
 }
 
 /// A set's members, but for what is no text: that was not written by the projector.
