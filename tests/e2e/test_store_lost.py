@@ -8,6 +8,7 @@ import time
 import pytest
 import redis
 
+from harness import bus
 from harness.churn import Churn
 from harness.engine import OBEDIENT, STUBBORN
 from harness.sampler import Sampler
@@ -67,7 +68,35 @@ def test_flushed_again_and_again_under_load(stack, containers):
     assert not sampler.steps_back and sampler.samples, sampler.steps_back
 
 
-def test_restored_from_an_old_copy(stack, containers, tmp_path):
+@pytest.fixture(params=[False, True], ids=["alone", "doubted"])
+def doubted(request, stack):
+    """Whether a reconciler looks too; it is there while the test runs."""
+    if not request.param:
+        yield False
+        return
+    reconciler = stack.make_reconciler("reconciler", "--interval", "1s")
+    stack.roles.append(reconciler)
+    try:
+        reconciler.start()
+        reconciler.wait_ready()
+        yield True
+    finally:
+        stack.roles.remove(reconciler)
+        reconciler.stop()
+
+
+def wait_doubted(stack: Stack) -> None:
+    """The reconciler has looked once more, from beginning to end."""
+
+    def looks() -> int:
+        return bus.requests_answered(stack.nats.url, f"deckwatch-{stack.node}", "snapshot")
+
+    before = looks()
+    # The first answer may be to a look that had begun, the third is to one after the second was compared.
+    eventually(lambda: looks() > before + 2, 30, "the reconciler has looked", every=0.2)
+
+
+def test_restored_from_an_old_copy(stack, containers, tmp_path, doubted):
     ended, gone = containers.run(OBEDIENT, labels=SERVICE), containers.run(STUBBORN, labels=SERVICE)
     stack.wait_settled()
     # Asked to stop, so that its file is whole.
@@ -85,6 +114,10 @@ def test_restored_from_an_old_copy(stack, containers, tmp_path):
     stack.redis.start()
     restored = time.monotonic()
     assert wait_right(stack, restored, named) == [["checkpoint"]]
+    if doubted:
+        wait_doubted(stack)
+        stack.wait_settled()
+        assert len(stack.corrections()) == named + 1, "what is named once is put right"
     statuses = {container_id: state["status"] for container_id, state in stack.store.states().items()}
     assert (statuses[ended.id], statuses[new.id]) == ("exited", "running") and gone.id not in statuses
 
