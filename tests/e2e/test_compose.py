@@ -1,6 +1,7 @@
 """`deploy/compose.yaml` as it is: brought up, broken, taken down and replaced, and right after each."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_restarted(compose, change):
         change()
         compose.wait_ready()
         _, story = compose.wait_settled()
-    compose.wait_healthy()
+        compose.wait_healthy()
     # The producer starts again with NATS: what it could not send meanwhile is lost, and said to be.
     assert len(gaps(story)) <= 1 and not story.engine_gaps
 
@@ -123,7 +124,7 @@ def test_killed(compose, change):
         compose.say("up", "--detach", service)
         compose.wait_ready()
         _, story = compose.wait_settled()
-    compose.wait_healthy()
+        compose.wait_healthy()
     # What only the killed producer knew is lost, and said to be.
     assert len(gaps(story)) <= before + 1 and not story.engine_gaps
 
@@ -146,14 +147,15 @@ def test_crashed_all_at_once(compose, change):
 
 
 def test_down_and_up(compose, change):
-    told = compose.entries()
+    told, before = compose.wait_settled()
     compose.store.client.set("somebody", "else")
     compose.say("down")
     assert not compose.engine.client.containers.list(all=True, filters={"label": f"com.docker.compose.project={compose.project}"})
     change()
     compose.up()
-    entries, _ = compose.wait_settled()
+    entries, story = compose.wait_settled()
     assert_same_story(told, entries)
+    assert len(gaps(story)) == len(gaps(before)), [gap.record.gap for gap in gaps(story)]
     assert compose.store.client.getdel("somebody") == "else", "Redis keeps what is in its volume"
 
 
@@ -163,11 +165,17 @@ def test_replaced_under_load(compose, containers):
     before, replaced = len(gaps(story)), {service: compose.container(service).id for service in SERVICES}
     # The engine remembers 256 events: so many must not happen while the producer is away.
     with Listener(containers.address) as listener:
-        with Churn(containers, threads=1, pause=0.3) as churn:
+        with Churn(containers, threads=1, pause=0.3) as churn, ThreadPoolExecutor() as beside:
             churn.keep_on(1)
-            compose.up("--force-recreate")
+            replacing = beside.submit(compose.up, "--force-recreate")
+            eventually(lambda: not compose.runs("producer"), 60, "the producer is away")
+            meanwhile = containers.run(["true"])
+            replacing.result()
             churn.keep_on(1)
         entries, story = compose.wait_settled(40)
+    assert churn.done > 5, "there was no load"
+    actions = [entry.action for entry in without_replays(compose.of_container(meanwhile)) if entry.action]
+    assert actions == ["create", "start", "die"], actions
     assert all(compose.container(service).id != replaced[service] for service in SERVICES)
     assert len(gaps(story)) == before, [gap.record.gap for gap in gaps(story)[before:]]
     assert_every_event_is_told(listener.events, without_replays(entries[len(told) :]))

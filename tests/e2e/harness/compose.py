@@ -102,6 +102,11 @@ class Compose(Picture):
         assert len(found) == 1, f"{service} has {len(found)} containers"
         return found[0]
 
+    def runs(self, service: str) -> bool:
+        """One of its containers does, also while it is replaced by another."""
+        labels = [f"{PROJECT}={self.project}", f"{SERVICE}={service}"]
+        return bool(self.engine.client.containers.list(filters={"label": labels}, ignore_removed=True))
+
     def network(self, name: str) -> Network:
         return self.engine.client.networks.list(names=[f"{self.project}_{name}"])[0]
 
