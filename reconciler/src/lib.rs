@@ -34,6 +34,7 @@ mod picture;
 mod record;
 mod repair;
 mod sweep;
+mod told;
 mod worker;
 
 pub use compare::{Difference, compare};

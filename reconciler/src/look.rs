@@ -5,8 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use domain::digest::Digest;
 use domain::node::{DriftKind, NodeStatus};
-use domain::{Container, ContainerId, NodeName, Record, Stamp};
-use futures::{StreamExt, TryStreamExt, stream};
+use domain::{Container, ContainerId, NodeName, Stamp};
 use tokio::time::{Instant, sleep};
 use view::checkpoint::Checkpoint;
 use view::keys::{Head, NodeKeys, Print, Since};
@@ -16,12 +15,13 @@ use view::unsaid::Unsaid;
 
 use crate::compare::compare;
 use crate::elsewhere::Member;
-use crate::engine::{Doubt, doubts};
+use crate::engine::doubts;
 use crate::finding::{Finding, Ledger};
 use crate::node::{OfEngine, Standing};
 use crate::picture::Picture;
+use crate::told::{against_record, node_against_record};
 use crate::worker::Desk;
-use crate::{elsewhere, indexes, node, record};
+use crate::{elsewhere, indexes};
 use view::trouble::Trouble;
 
 /// How often it is asked whether the store covers an answer.
@@ -31,13 +31,13 @@ const COVERED_TICK: std::time::Duration = std::time::Duration::from_millis(50);
 #[derive(Default)]
 pub(crate) struct Memory {
     /// What the store held then.
-    picture: Picture,
+    pub(crate) picture: Picture,
     /// Containers that fit their last record, each with a fingerprint of what it holds of them; 0 for what it lacks.
-    verified: HashMap<ContainerId, u64>,
+    pub(crate) verified: HashMap<ContainerId, u64>,
     /// The node's own fields that fit the record at its checkpoint.
-    standing: Option<Standing>,
+    pub(crate) standing: Option<Standing>,
     /// Those that fit the last record of the node itself.
-    of_engine: Option<OfEngine>,
+    pub(crate) of_engine: Option<OfEngine>,
     /// Where the next look goes on with what other slots say.
     turn: usize,
     /// The drifts that were found.
@@ -70,11 +70,11 @@ pub(crate) struct Look {
 }
 
 /// A node's keys in one look.
-struct Seen {
-    head: Head,
+pub(crate) struct Seen {
+    pub(crate) head: Head,
     status: NodeStatus,
     /// Those that may be compared with the record: all, or where the keys are those of the last look some of them.
-    containers: Vec<Container>,
+    pub(crate) containers: Vec<Container>,
     /// What is wrong with the keys by themselves.
     findings: Vec<Finding>,
 }
@@ -132,11 +132,17 @@ impl Desk {
                 doubted = doubts(differences, &seen.containers, answer, store_stamp(&seen.head.node));
             }
         }
+        let told = self.told(node, &seen, &doubted, memory, share, snapshot.is_some()).await?;
         let mut findings = std::mem::take(&mut seen.findings);
-        let of_node = self.node_against_record(node, &seen.head, memory).await?;
-        let status = of_node.as_ref().and_then(|(_, recorded)| *recorded).unwrap_or(status);
-        findings.extend(of_node.map(|(finding, _)| finding));
-        findings.extend(self.against_record(node, &seen, doubted, memory, share, snapshot.is_some()).await?);
+        let mut status = status;
+        if !told.is_empty() {
+            // Read last: where it stands, what was read before is of the same stream.
+            let Some(applied) = self.applied(node, &seen.head).await? else { return Ok(unsettled(missed)) };
+            let of_node = node_against_record(node, &seen.head, &told, &applied, memory);
+            status = of_node.as_ref().and_then(|(_, recorded)| *recorded).unwrap_or(status);
+            findings.extend(of_node.map(|(finding, _)| finding));
+            findings.extend(against_record(&seen, doubted, told, &applied, memory));
+        }
         findings.extend(self.against_other_slots(node, &seen, memory, share).await?);
         let any = memory.picture.containers.first().copied();
         Ok(Look { findings: Some(findings), missed, status, answers: snapshot.is_some(), any })
@@ -194,92 +200,6 @@ impl Desk {
         }
     }
 
-    /// The node's own fields, where they were not yet seen to fit, against the records that they were written by: what is
-    /// wrong, and how the node is if it is not as they say.
-    async fn node_against_record(
-        &self,
-        node: &NodeName,
-        head: &Head,
-        memory: &mut Memory,
-    ) -> Result<Option<(Finding, Option<NodeStatus>)>, Trouble> {
-        let Some(Checkpoint { place, partition, .. }) = &head.checkpoint else { return Ok(None) };
-        let (standing, of_engine) = (Standing::of(&head.node), OfEngine::of(&head.node));
-        let (mut fields, mut status) = (Vec::new(), None);
-        if memory.standing.as_ref() != Some(&standing) {
-            let record = self.state.record_at(place.sequence).await?;
-            if let Some(record) = record.filter(|record| record.node == *node) {
-                fields.extend(standing.misfits(node, *partition, &record));
-                status = Some(node::status_of(&record.node_state));
-                memory.standing = fields.is_empty().then_some(standing);
-            }
-        }
-        if memory.of_engine.as_ref() != Some(&of_engine) {
-            let last = self.state.last_of(node).await?;
-            if let Some((_, record)) = last.filter(|(sequence, _)| *sequence <= place.sequence) {
-                let wrong = of_engine.misfits(&record);
-                memory.of_engine = wrong.is_empty().then_some(of_engine);
-                fields.extend(wrong);
-            }
-        }
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        let fields = fields.into_iter().map(str::to_owned).collect();
-        let kind = DriftKind::EditedStore;
-        // It may be the checkpoint that is wrong: the projector puts that right.
-        Ok(Some((Finding { kind, container: None, fields, members: Vec::new(), held: 0, sure: false }, status)))
-    }
-
-    /// What is doubted, and what was not yet seen to fit, against the last records.
-    async fn against_record(
-        &self,
-        node: &NodeName,
-        seen: &Seen,
-        doubted: Vec<Doubt>,
-        memory: &mut Memory,
-        share: Share,
-        answers: bool,
-    ) -> Result<Vec<Finding>, Trouble> {
-        // In no order, as above.
-        let mut all: HashSet<ContainerId> = seen.containers.iter().map(|container| container.id).collect();
-        if !answers {
-            // Nobody says which containers there are: the record does.
-            let recorded = self.state.containers(node).await?;
-            all.extend(recorded.into_iter().filter(|id| memory.picture.containers.binary_search(id).is_err()));
-        }
-        let mut ids: Vec<ContainerId> = doubted.iter().map(|doubt| doubt.container).collect();
-        let unverified = all.into_iter().filter(|id| !memory.verified.contains_key(id) && !ids.contains(id));
-        let unverified: Vec<_> = unverified.take(share.records).collect();
-        ids.extend(unverified);
-
-        let applied = seen.head.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.place.sequence);
-        let questions = ids.into_iter().map(|id| async move {
-            let last: Result<_, Trouble> = self.state.last_of_container(node, &id).await.map_err(Trouble::from);
-            last.map(|last| (id, last))
-        });
-        let lasts: Vec<(ContainerId, Option<(u64, Record)>)> =
-            stream::iter(questions).buffer_unordered(self.limits.questions).try_collect().await?;
-        let stored: BTreeMap<ContainerId, &Container> =
-            seen.containers.iter().map(|container| (container.id, container)).collect();
-        let mut doubted: BTreeMap<ContainerId, Doubt> =
-            doubted.into_iter().map(|doubt| (doubt.container, doubt)).collect();
-        let mut findings = Vec::new();
-        for (id, last) in lasts {
-            let known = stored.get(&id).copied();
-            let print = known.map_or(0, fingerprint);
-            let doubt = doubted.remove(&id);
-            let held = held(print, last.as_ref());
-            if let Some((kind, fields)) = record::judge(known, last.as_ref(), applied) {
-                findings.push(found(id, kind, &fields, held, true));
-            } else if let Some(Doubt { kind, fields, .. }) = doubt {
-                findings.push(found(id, kind, &fields, held, false));
-            } else if last.is_none_or(|(sequence, _)| sequence <= applied) {
-                memory.verified.insert(id, print);
-            }
-        }
-        Ok(findings)
-    }
-
     /// Some of what other slots say of the node, a different part at each look.
     async fn against_other_slots(
         &self,
@@ -318,14 +238,9 @@ impl Desk {
     }
 }
 
-fn found(id: ContainerId, kind: DriftKind, fields: &[&'static str], held: u64, sure: bool) -> Finding {
+pub(crate) fn found(id: ContainerId, kind: DriftKind, fields: &[&'static str], held: u64, sure: bool) -> Finding {
     let fields = fields.iter().map(|field| (*field).to_owned()).collect();
     Finding { kind, container: Some(id), fields, members: Vec::new(), held, sure }
-}
-
-/// Tells a drift that stays from one that was put right and is there again.
-fn held(print: u64, last: Option<&(u64, Record)>) -> u64 {
-    hashed(&(print, last.map(|(sequence, _)| *sequence)))
 }
 
 /// Containers whose fields hold what they should not.
@@ -356,11 +271,11 @@ fn answer_stamp(snapshot: &Snapshot) -> Stamp {
 }
 
 /// Never 0.
-fn fingerprint(container: &Container) -> u64 {
+pub(crate) fn fingerprint(container: &Container) -> u64 {
     hashed(container).max(1)
 }
 
-fn hashed(value: &impl Hash) -> u64 {
+pub(crate) fn hashed(value: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
