@@ -4,13 +4,13 @@ use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use domain::rpc::{RebuildRequest, RebuildResponse};
 use domain::wire::Wire;
-use domain::{ContainerId, IndexMember, NodeName, Partition};
+use domain::{ContainerId, IndexMember, NodeName, Partition, Record};
 use futures::StreamExt;
 
 use crate::follow::stands;
 use crate::telling::tell;
 use crate::worker::{Shared, Worker};
-use view::record::Error;
+use view::record::{Absence, Error};
 use view::trouble::Trouble;
 
 /// Where requests come in while this instance works on the partition.
@@ -120,17 +120,22 @@ impl Worker<'_> {
         Ok(Answer::Mended)
     }
 
-    /// Those of the containers that the record of a node that it knows has not, or has removed.
+    /// Those of the containers that the record of a node that it knows has removed, or surely never had.
     async fn gone(&self, node: &NodeName, members: &[IndexMember]) -> Result<Vec<ContainerId>, Trouble> {
-        let mut gone = Vec::new();
-        let is_known = self.state.last_of(node).await?.is_some();
-        for member in members.iter().filter(|_| is_known) {
-            if let IndexMember::Container(id) = member
-                && self.state.last_of_container(node, id).await?.is_none_or(|(_, record)| record.living().is_none())
-            {
-                gone.push(*id);
+        let Some((_, of_node)) = self.state.last_of(node).await? else { return Ok(Vec::new()) };
+        let mut lasts = Vec::new();
+        for member in members {
+            if let IndexMember::Container(id) = member {
+                lasts.push((*id, self.state.last_of_container(node, id).await?));
             }
         }
-        Ok(gone)
+        let absence = self.state.absence(&of_node.node_state).await?;
+        let gone = lasts.into_iter().filter(|(_, last)| is_gone(last.as_ref().map(|(_, record)| record), absence));
+        Ok(gone.map(|(id, _)| id).collect())
     }
+}
+
+/// Whether a container is on its node no more, by its last record.
+fn is_gone(last: Option<&Record>, absence: Absence) -> bool {
+    last.map_or(absence == Absence::Proof, |record| record.living().is_none())
 }

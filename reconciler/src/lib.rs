@@ -41,7 +41,7 @@ pub use compare::{Difference, compare};
 pub use engine::{Doubt, doubts};
 pub use finding::{Finding, Ledger, Verdict};
 pub use indexes::misfits;
-pub use record::judge;
+pub use record::{Base, judge};
 
 /// How the reconciler works.
 #[derive(Clone, Debug)]

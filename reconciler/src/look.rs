@@ -137,7 +137,7 @@ impl Desk {
         let mut status = status;
         if !told.is_empty() {
             // Read last: where it stands, what was read before is of the same stream.
-            let Some(applied) = self.applied(node, &seen.head).await? else { return Ok(unsettled(missed)) };
+            let Some(applied) = self.applied(node, &seen.head, &told).await? else { return Ok(unsettled(missed)) };
             let of_node = node_against_record(node, &seen.head, &told, &applied, memory);
             status = of_node.as_ref().and_then(|(_, recorded)| *recorded).unwrap_or(status);
             findings.extend(of_node.map(|(finding, _)| finding));

@@ -2,20 +2,29 @@
 
 use domain::node::DriftKind;
 use domain::{Container, Record, Status, fields};
+use view::record::Absence;
+
+/// What a container's keys are judged by besides its last record.
+#[derive(Clone, Copy, Debug)]
+pub struct Base {
+    /// The sequence up to which the node's keys are true; a later record is still under way.
+    pub applied: u64,
+    /// What it means that there is no last record.
+    pub absence: Absence,
+}
 
 /// What differs between a container's keys and its last record, if the keys are to hold that record.
-///
-/// `applied` is the sequence up to which the node's keys are true; a later record is still under way.
 pub fn judge(
+    base: &Base,
     stored: Option<&Container>,
     last: Option<&(u64, Record)>,
-    applied: u64,
 ) -> Option<(DriftKind, Vec<&'static str>)> {
-    if last.is_some_and(|(sequence, _)| *sequence > applied) {
+    if last.is_some_and(|(sequence, _)| *sequence > base.applied) {
         return None;
     }
     match (stored, last.and_then(|(_, record)| record.living())) {
         (None, None) => None,
+        (Some(_), None) if last.is_none() && base.absence == Absence::NoProof => None,
         (Some(_), None) => Some((DriftKind::Ghost, Vec::new())),
         (None, Some(_)) => Some((DriftKind::Absent, Vec::new())),
         (Some(stored), Some(told)) => {
@@ -48,6 +57,10 @@ mod tests {
     use domain::record::Recovery;
     use domain::{NodeState, Subject, Timestamp, Writer};
 
+    fn at(applied: u64) -> Base {
+        Base { applied, absence: Absence::Proof }
+    }
+
     fn container() -> Container {
         let node = "n1".parse().expect("a name");
         Container { status: Status::Running, ..Container::unheard_of([1; 32].into(), node, AsOf::default()) }
@@ -74,25 +87,33 @@ mod tests {
     #[test]
     fn every_field_counts() {
         let told = last(container(), false);
-        assert_eq!(judge(Some(&container()), Some(&told), 5), None);
+        assert_eq!(judge(&at(5), Some(&container()), Some(&told)), None);
         let edited = Container { as_of: 9, ..container() };
-        assert_eq!(judge(Some(&edited), Some(&told), 5), Some((DriftKind::EditedStore, vec!["as_of"])));
+        assert_eq!(judge(&at(5), Some(&edited), Some(&told)), Some((DriftKind::EditedStore, vec!["as_of"])));
     }
 
     #[test]
     fn a_record_that_is_not_applied_yet_says_nothing() {
         let told = last(Container { pid: Some(7), ..container() }, false);
-        assert_eq!(judge(Some(&container()), Some(&told), 4), None);
-        assert!(judge(Some(&container()), Some(&told), 5).is_some());
+        assert_eq!(judge(&at(4), Some(&container()), Some(&told)), None);
+        assert!(judge(&at(5), Some(&container()), Some(&told)).is_some());
     }
 
     #[test]
     fn ghosts_and_absent_ones() {
         let (living, removed) = (last(container(), false), last(container(), true));
-        assert_eq!(judge(None, Some(&living), 5), Some((DriftKind::Absent, Vec::new())));
-        assert_eq!(judge(None, Some(&removed), 5), None);
-        assert_eq!(judge(Some(&container()), Some(&removed), 5), Some((DriftKind::Ghost, Vec::new())));
-        assert_eq!(judge(Some(&container()), None, 5), Some((DriftKind::Ghost, Vec::new())));
+        assert_eq!(judge(&at(5), None, Some(&living)), Some((DriftKind::Absent, Vec::new())));
+        assert_eq!(judge(&at(5), None, Some(&removed)), None);
+        assert_eq!(judge(&at(5), Some(&container()), Some(&removed)), Some((DriftKind::Ghost, Vec::new())));
+        assert_eq!(judge(&at(5), Some(&container()), None), Some((DriftKind::Ghost, Vec::new())));
+    }
+
+    #[test]
+    fn what_may_be_too_old_to_be_kept_is_no_ghost() {
+        let base = Base { absence: Absence::NoProof, ..at(5) };
+        assert_eq!(judge(&base, Some(&container()), None), None);
+        let removed = last(container(), true);
+        assert_eq!(judge(&base, Some(&container()), Some(&removed)), Some((DriftKind::Ghost, Vec::new())));
     }
 
     #[test]
@@ -104,10 +125,10 @@ mod tests {
             status_since: Some(Timestamp(9)),
             ..container()
         };
-        assert_eq!(judge(Some(&unknown), Some(&told), 5), None);
+        assert_eq!(judge(&at(5), Some(&unknown), Some(&told)), None);
         let edited = Container { last_status: Some(Status::Exited), ..unknown.clone() };
-        assert_eq!(judge(Some(&edited), Some(&told), 5), Some((DriftKind::EditedStore, vec!["status"])));
+        assert_eq!(judge(&at(5), Some(&edited), Some(&told)), Some((DriftKind::EditedStore, vec!["status"])));
         let bare = Container { last_status: None, ..unknown };
-        assert_eq!(judge(Some(&bare), Some(&told), 5).map(|(_, fields)| fields.len()), Some(2));
+        assert_eq!(judge(&at(5), Some(&bare), Some(&told)).map(|(_, fields)| fields.len()), Some(2));
     }
 }

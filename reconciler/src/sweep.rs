@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::node::{DriftKind, NodeChange, NodeStatus};
 use domain::{ContainerId, NodeName, Prefix, Subject};
 use redis::{Cmd, Value};
-use view::record::State;
+use view::record::{Absence, State};
 use view::store::NodeView;
 
 use crate::elsewhere::{self, Member};
@@ -250,10 +250,15 @@ impl Desk {
         Ok(last.is_none_or(|(_, record)| record.subject == Subject::Node(NodeChange::Forgotten)))
     }
 
-    /// The record has it, and not as removed.
+    /// The record has it, and not as removed; or may have had it, too long ago to be kept.
     async fn lives(&self, node: &NodeName, id: &ContainerId) -> Result<bool, Trouble> {
         let state = State::open(&self.jetstream, &self.prefix, self.partitions.of(node)).await?;
-        Ok(state.last_of_container(node, id).await?.is_some_and(|(_, record)| record.living().is_some()))
+        let of_node = state.last_of(node).await?;
+        match (state.last_of_container(node, id).await?, of_node) {
+            (Some((_, record)), _) => Ok(record.living().is_some()),
+            (None, Some((_, record))) => Ok(state.absence(&record.node_state).await? == Absence::NoProof),
+            (None, None) => Ok(false),
+        }
     }
 
     async fn exists(&self, key: String) -> Result<bool, Trouble> {

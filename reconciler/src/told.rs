@@ -8,13 +8,14 @@ use domain::{Container, ContainerId, NodeName, Partition, Record};
 use futures::{StreamExt, TryStreamExt, stream};
 use view::checkpoint::Checkpoint;
 use view::keys::Head;
+use view::record::Absence;
 use view::trouble::Trouble;
 
 use crate::engine::Doubt;
 use crate::finding::Finding;
 use crate::look::{Memory, Seen, Share, fingerprint, found, hashed};
 use crate::node::{self, OfEngine, Standing};
-use crate::record;
+use crate::record::{Base, judge};
 use crate::worker::Desk;
 
 /// What the record says, as far as a look asks for it.
@@ -38,7 +39,7 @@ impl Told {
 #[derive(Debug)]
 pub(crate) struct Applied {
     partition: Partition,
-    sequence: u64,
+    base: Base,
     record: Record,
 }
 
@@ -47,7 +48,7 @@ impl Applied {
     /// what the keys were written by.
     fn new(node: &NodeName, partition: Partition, place: Place, record: Record) -> Option<Self> {
         let is_it = record.node == *node && record.writer == place.writer;
-        is_it.then_some(Self { partition, sequence: place.sequence, record })
+        is_it.then_some(Self { partition, base: Base { applied: place.sequence, absence: Absence::NoProof }, record })
     }
 }
 
@@ -85,10 +86,16 @@ impl Desk {
     }
 
     /// The record up to which the node's keys are true; `None` where that is not what stands at its place.
-    pub(crate) async fn applied(&self, node: &NodeName, head: &Head) -> Result<Option<Applied>, Trouble> {
+    pub(crate) async fn applied(&self, node: &NodeName, head: &Head, told: &Told) -> Result<Option<Applied>, Trouble> {
         let Some(Checkpoint { place, partition, .. }) = &head.checkpoint else { return Ok(None) };
         let record = if *place == Place::EMPTY { None } else { self.state.record_at(place.sequence).await? };
-        Ok(record.and_then(|record| Applied::new(node, *partition, *place, record)))
+        let mut applied = record.and_then(|record| Applied::new(node, *partition, *place, record));
+        if let Some(Applied { base, record, .. }) = &mut applied
+            && told.containers.iter().any(|(_, last)| last.is_none())
+        {
+            base.absence = self.state.absence(&record.node_state).await?;
+        }
+        Ok(applied)
     }
 }
 
@@ -140,7 +147,7 @@ pub(crate) fn against_record(
         let print = known.map_or(0, fingerprint);
         let doubt = doubted.remove(&id);
         let held = held(print, last.as_ref());
-        if let Some((kind, fields)) = record::judge(known, last.as_ref(), applied.sequence) {
+        if let Some((kind, fields)) = judge(&applied.base, known, last.as_ref()) {
             findings.push(found(id, kind, &fields, held, true));
         } else if let Some(Doubt { kind, fields, .. }) = doubt {
             findings.push(found(id, kind, &fields, held, false));
@@ -153,7 +160,7 @@ pub(crate) fn against_record(
 
 /// Nothing of it is still under way to the store.
 fn is_applied(last: Option<&(u64, Record)>, applied: &Applied) -> bool {
-    last.is_none_or(|(sequence, _)| *sequence <= applied.sequence)
+    last.is_none_or(|(sequence, _)| *sequence <= applied.base.applied)
 }
 
 /// Tells a drift that stays from one that was put right and is there again.

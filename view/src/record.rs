@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
 use bytes::Bytes;
 use domain::names::StateSubject;
 use domain::wire::{Invalid, Wire};
-use domain::{ContainerId, NodeName, Partition, Partitions, Prefix, Record, Writer};
+use domain::{ContainerId, NodeName, NodeState, Partition, Partitions, Prefix, Record, Writer};
 use futures::{StreamExt, TryStreamExt};
 
 /// What a stream holds: its first and last sequence. Empty: `last + 1 == first`.
@@ -28,6 +28,24 @@ impl Span {
     pub fn holds(self, sequence: u64) -> bool {
         // An empty stream that never held anything is told as 0 to 0.
         sequence > 0 && (self.first..=self.last).contains(&sequence)
+    }
+}
+
+/// What it means that a container has no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It is not there: what tells of all containers is kept.
+    Proof,
+    /// It may be there, and its record too old to be kept.
+    NoProof,
+}
+
+impl Absence {
+    /// `writer` is that of the record at which the node's last whole statement begins, if that is kept: each container
+    /// that was there then has a record from there on.
+    fn of(node: &NodeState, writer: Option<Writer>) -> Self {
+        let is_kept = node.whole_sequence > 0 && writer == Some(Writer(node.whole_writer));
+        if is_kept { Self::Proof } else { Self::NoProof }
     }
 }
 
@@ -171,6 +189,13 @@ impl State {
         self.found(message)
     }
 
+    /// What it means that a container of a node has no record. To be asked after that was seen, with what a record from
+    /// before it says of the node: else both may be trimmed, or told, between the questions.
+    pub async fn absence(&self, node: &NodeState) -> Result<Absence, Error> {
+        let writer = if node.whole_sequence > 0 { self.writer_at(node.whole_sequence).await? } else { None };
+        Ok(Absence::of(node, writer))
+    }
+
     /// Containers of a node that have a record.
     pub async fn containers(&self, node: &NodeName) -> Result<BTreeSet<ContainerId>, Error> {
         let doing = "listing the containers of the stream";
@@ -237,5 +262,19 @@ impl Follower {
         };
         let (sequence, pending) = (info.stream_sequence, info.pending);
         Ok(Entry { sequence, node, pending, payload: message.message.payload })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_statement_that_is_kept_tells_what_is_not_there() {
+        let stated = NodeState { whole_sequence: 12, whole_writer: 7, ..NodeState::default() };
+        assert_eq!(Absence::of(&stated, Some(Writer(7))), Absence::Proof);
+        assert_eq!(Absence::of(&stated, Some(Writer(8))), Absence::NoProof, "cut and grown again");
+        assert_eq!(Absence::of(&stated, None), Absence::NoProof, "trimmed");
+        assert_eq!(Absence::of(&NodeState::default(), Some(Writer(0))), Absence::NoProof, "none was made");
     }
 }
