@@ -61,6 +61,11 @@ pub(crate) fn status_of(state: &NodeState) -> NodeStatus {
     }
 }
 
+/// Its containers may be unknown: nobody can look at it, or it is back and has not yet said all that it has.
+pub(crate) fn may_be_unknown(state: &NodeState) -> bool {
+    status_of(state) != NodeStatus::Alive || state.needs_statement
+}
+
 /// The fields that differ, of those that are expected to be anything.
 fn differing<const N: usize>(
     fields: [&'static str; N],
@@ -124,6 +129,15 @@ mod tests {
         assert_eq!(wrong(&[("status", "lost")], NodeState { lost: true, blind: true, ..state() }), [""; 0]);
         assert_eq!(wrong(&[("status", "blind")], NodeState { blind: true, ..state() }), [""; 0]);
         assert_eq!(wrong(&[], NodeState { lost: true, ..state() }), ["status"]);
+    }
+
+    #[test]
+    fn containers_are_known_once_an_alive_node_has_said_all() {
+        assert!(!may_be_unknown(&state()));
+        for silent in [NodeState { lost: true, ..state() }, NodeState { blind: true, ..state() }] {
+            assert!(may_be_unknown(&silent));
+        }
+        assert!(may_be_unknown(&NodeState { needs_statement: true, ..state() }), "it is back");
     }
 
     #[test]

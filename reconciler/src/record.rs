@@ -9,6 +9,8 @@ use view::record::Absence;
 pub struct Base {
     /// The sequence up to which the node's keys are true; a later record is still under way.
     pub applied: u64,
+    /// Containers may be unknown and their last known status be what was told.
+    pub unknown: bool,
     /// What it means that there is no last record.
     pub absence: Absence,
 }
@@ -28,16 +30,16 @@ pub fn judge(
         (Some(_), None) => Some((DriftKind::Ghost, Vec::new())),
         (None, Some(_)) => Some((DriftKind::Absent, Vec::new())),
         (Some(stored), Some(told)) => {
-            let fields = differences(stored, told);
+            let fields = differences(base, stored, told);
             (!fields.is_empty()).then_some((DriftKind::EditedStore, fields))
         }
     }
 }
 
 /// While nobody can look at the node its containers are unknown since then: the last known status is what was told.
-fn differences(stored: &Container, told: &Container) -> Vec<&'static str> {
+fn differences(base: &Base, stored: &Container, told: &Container) -> Vec<&'static str> {
     match (stored.status, stored.last_status) {
-        (Status::Unknown, Some(last)) => {
+        (Status::Unknown, Some(last)) if base.unknown => {
             let known = Container {
                 status: last,
                 last_status: told.last_status,
@@ -58,7 +60,7 @@ mod tests {
     use domain::{NodeState, Subject, Timestamp, Writer};
 
     fn at(applied: u64) -> Base {
-        Base { applied, absence: Absence::Proof }
+        Base { applied, unknown: true, absence: Absence::Proof }
     }
 
     fn container() -> Container {
@@ -128,6 +130,9 @@ mod tests {
         assert_eq!(judge(&at(5), Some(&unknown), Some(&told)), None);
         let edited = Container { last_status: Some(Status::Exited), ..unknown.clone() };
         assert_eq!(judge(&at(5), Some(&edited), Some(&told)), Some((DriftKind::EditedStore, vec!["status"])));
+        // By hand, while the node is there.
+        let found = judge(&Base { unknown: false, ..at(5) }, Some(&unknown), Some(&told));
+        assert_eq!(found.map(|(_, fields)| fields), Some(vec!["status", "last_status", "status_since"]));
         let bare = Container { last_status: None, ..unknown };
         assert_eq!(judge(&at(5), Some(&bare), Some(&told)).map(|(_, fields)| fields.len()), Some(2));
     }

@@ -46,9 +46,14 @@ pub(crate) struct Applied {
 impl Applied {
     /// `None` where the record that stands there is another one: the stream was cut or made anew, and what it says is not
     /// what the keys were written by.
-    fn new(node: &NodeName, partition: Partition, place: Place, record: Record) -> Option<Self> {
-        let is_it = record.node == *node && record.writer == place.writer;
-        is_it.then_some(Self { partition, base: Base { applied: place.sequence, absence: Absence::NoProof }, record })
+    fn new(name: &NodeName, partition: Partition, place: Place, record: Record) -> Option<Self> {
+        let is_it = record.node == *name && record.writer == place.writer;
+        let unknown = node::may_be_unknown(&record.node_state);
+        is_it.then_some(Self {
+            partition,
+            base: Base { applied: place.sequence, unknown, absence: Absence::NoProof },
+            record,
+        })
     }
 }
 
