@@ -16,10 +16,10 @@ impl Desk {
             self.name(node, finding);
             memory.unsaid.keep(correction(finding));
         }
-        let content = |finding: &&Finding| finding.members.is_empty();
-        let mut ids: Vec<_> = verdict.open.iter().filter(content).filter_map(|finding| finding.container).collect();
+        let mut ids: Vec<_> =
+            verdict.open.iter().filter(|finding| is_content(finding)).filter_map(|finding| finding.container).collect();
         if look.answers {
-            if verdict.open.iter().any(|finding| content(&finding) && finding.container.is_none()) {
+            if verdict.open.iter().any(|finding| is_content(finding) && finding.container.is_none()) {
                 // What the node's own fields hold comes with a statement of all.
                 ids.clear();
             } else if ids.is_empty() && !memory.unsaid.is_empty() {
@@ -32,8 +32,7 @@ impl Desk {
             }
         }
         let mut members: Vec<IndexMember> = verdict.open.iter().flat_map(|finding| finding.members.clone()).collect();
-        let silent = !look.answers && look.status != NodeStatus::Alive;
-        if silent {
+        if is_silent(look) {
             // Those that the record has no more go; for the others it is read again.
             members.extend(ids.iter().copied().map(IndexMember::Container));
         }
@@ -47,7 +46,7 @@ impl Desk {
             let of_indexes = verdict.open.iter().filter(|finding| !finding.members.is_empty());
             of_indexes.for_each(|finding| memory.ledger.close(finding));
         }
-        if verdict.stubborn || silent && verdict.open.iter().any(|finding| content(&finding)) {
+        if wants_all_anew(look, &verdict) {
             self.rebuild(node, Vec::new()).await;
         }
     }
@@ -74,6 +73,43 @@ impl Desk {
     }
 }
 
+/// What the keys of a container or of the node itself hold is wrong, not an index.
+fn is_content(finding: &Finding) -> bool {
+    finding.members.is_empty()
+}
+
+/// Nobody can look again.
+fn is_silent(look: &Look) -> bool {
+    !look.answers && look.status != NodeStatus::Alive
+}
+
+/// All of the node's keys are to be built anew. Not at each look, as nothing of the partition is current meanwhile.
+fn wants_all_anew(look: &Look, verdict: &Verdict) -> bool {
+    verdict.stubborn || is_silent(look) && verdict.new.iter().any(is_content)
+}
+
 fn correction(finding: &Finding) -> Correction {
     Correction { drift: finding.kind, container_id: finding.container, fields: finding.fields.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::Ledger;
+    use domain::node::DriftKind;
+
+    fn asked(answers: bool, members: Vec<IndexMember>) -> Vec<bool> {
+        let look = Look { findings: None, missed: 0, status: NodeStatus::Lost, answers, any: None };
+        let kind = DriftKind::EditedStore;
+        let found = Finding { kind, container: None, fields: Vec::new(), members, held: 0, sure: true };
+        let mut ledger = Ledger::default();
+        (0..4).map(|_| wants_all_anew(&look, &ledger.enter(vec![found.clone()]))).collect()
+    }
+
+    #[test]
+    fn all_is_built_anew_at_first_where_nobody_can_look_again_and_where_a_drift_stays() {
+        assert_eq!(asked(false, Vec::new()), [true, false, true, false]);
+        assert_eq!(asked(true, Vec::new()), [false, false, true, false]);
+        assert_eq!(asked(false, vec![IndexMember::Node]), [false, false, true, false]);
+    }
 }
