@@ -110,31 +110,30 @@ impl Desk {
         let known = memory.picture.print.as_ref();
         let since = self.examine_since(node, known, &memory.unverified(share.records)).await?;
         let mut seen = memory.take_in(since);
-        let status = seen.status;
-        let unsettled = |missed| Look { findings: None, missed, status, answers: false, any: None };
+        let unsettled = |missed| Look { findings: None, missed, status: NodeStatus::Alive, answers: false, any: None };
         if !is_settled(seen.head.checkpoint.as_ref(), &seen.head.node) {
             return Ok(unsettled(0));
         }
         let snapshot = self.ask_engine(node, memory.picture.digest).await?;
-        if (snapshot.is_none() || status == NodeStatus::Lost) && !self.is_told(node, &seen).await? {
-            return Ok(unsettled(snapshot.map_or(0, |snapshot| snapshot.head.missed_events)));
+        let missed = snapshot.as_ref().map_or(0, |snapshot| snapshot.head.missed_events);
+        if (snapshot.is_none() || seen.status == NodeStatus::Lost) && !self.is_told(node, &seen).await? {
+            return Ok(unsettled(missed));
         }
-        let (mut doubted, mut missed) = (Vec::new(), 0);
+        let mut doubted = Vec::new();
         if let Some(snapshot) = &snapshot {
             let answer = answer_stamp(snapshot);
-            missed = snapshot.head.missed_events;
             if !snapshot.head.same && answer.epoch >= store_stamp(&seen.head.node).epoch {
                 seen = memory.take_in(self.covering(node, answer).await?);
                 if !is_settled(seen.head.checkpoint.as_ref(), &seen.head.node) {
                     return Ok(unsettled(missed));
                 }
-                let differences = compare(status, &seen.containers, &snapshot.containers);
+                let differences = compare(seen.status, &seen.containers, &snapshot.containers);
                 doubted = doubts(differences, &seen.containers, answer, store_stamp(&seen.head.node));
             }
         }
         let told = self.told(node, &seen, &doubted, memory, share, snapshot.is_some()).await?;
         let mut findings = std::mem::take(&mut seen.findings);
-        let mut status = status;
+        let mut status = seen.status;
         if !told.is_empty() {
             // Read last: where it stands, what was read before is of the same stream.
             let Some(applied) = self.applied(node, &seen.head, &told).await? else { return Ok(unsettled(missed)) };
