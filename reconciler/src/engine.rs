@@ -1,5 +1,7 @@
 //! The store against an engine's answer.
 
+use std::collections::HashMap;
+
 use domain::node::DriftKind;
 use domain::{Container, ContainerId, Stamp};
 
@@ -21,8 +23,8 @@ pub struct Doubt {
 /// `answer` is the stamp at which the engine's states are true, `store` the last one that the store covers. What the
 /// store says of a container by a stamp between the two is newer than the answer.
 pub fn doubts(differences: Vec<Difference>, stored: &[Container], answer: Stamp, store: Stamp) -> Vec<Doubt> {
-    let stamp_of = |id: ContainerId| stored.iter().find(|container| container.id == id).map(|known| known.stamp);
-    let is_newer = |id| stamp_of(id).is_some_and(|stamp| answer < stamp && stamp <= store);
+    let stamps: HashMap<ContainerId, Stamp> = stored.iter().map(|known| (known.id, known.stamp)).collect();
+    let is_newer = |id| stamps.get(&id).is_some_and(|stamp| answer < *stamp && *stamp <= store);
     let doubt = |difference| match difference {
         Difference::Ghost(id) => Doubt { container: id, kind: DriftKind::Ghost, fields: Vec::new() },
         Difference::Absent(id) => Doubt { container: id, kind: DriftKind::Absent, fields: Vec::new() },
