@@ -47,6 +47,8 @@ pub(crate) enum Told {
     /// Its share of a service; whether the totals are the sum of all shares, and the service is listed. Where nobody
     /// has a share: whether there are no totals, and it is listed nowhere.
     Share { share: Option<ShareText>, sums: bool, listed: bool },
+    /// Anything: it cannot be told.
+    Anything,
 }
 
 /// A share as it is compared.
@@ -68,7 +70,10 @@ pub(crate) fn members(picture: &Picture) -> Vec<Member> {
 /// What other slots should say of a member, as the node's keys are.
 pub(crate) fn expected(picture: &Picture, member: &Member) -> Told {
     match member {
-        Member::Container(id) => Told::In(picture.containers.binary_search(id).is_ok()),
+        Member::Container(id) => {
+            Told::In(picture.containers.binary_search(id).is_ok() || picture.unreadable.contains(id))
+        }
+        Member::Service(service) if picture.unclear.contains(service) => Told::Anything,
         Member::Service(service) => {
             let share = picture.shares.get(service).copied();
             Told::Share { share: share.map(ShareText::from), sums: true, listed: true }
@@ -165,7 +170,7 @@ fn read_totals(totals: &BTreeMap<String, String>, listed: bool, node: &NodeName)
 
 /// Other slots say something else than they should.
 pub(crate) fn is_wrong(expected: &Told, told: Option<&Told>) -> bool {
-    told != Some(expected)
+    *expected != Told::Anything && told != Some(expected)
 }
 
 /// The members of which other slots say something else than the node's keys, and that are not yet to be told.
@@ -199,6 +204,33 @@ pub(crate) fn finding(member: Member) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use domain::node::NodeStatus;
+    use view::keys::NodeKeys;
+    use view::store::NodeView;
+
+    #[test]
+    fn what_cannot_be_read_is_there_and_its_share_is_not_judged() {
+        let invalid = domain::fields::parse_container(&BTreeMap::new()).expect_err("no fields are no container");
+        let id = ContainerId::from([0xab; 32]);
+        let ids: BTreeSet<String> = [id.to_string()].into();
+        let sets = [("containers", ids.clone()), ("service:shop/web", ids), ("service:shop/db", BTreeSet::new())];
+        let keys = NodeKeys {
+            view: NodeView {
+                checkpoint: None,
+                node: BTreeMap::new(),
+                containers: Vec::new(),
+                unreadable: vec![(id.to_string(), invalid)],
+            },
+            members: sets.map(|(set, held)| (set.to_owned(), held)).into(),
+            untold: BTreeSet::new(),
+        };
+        let picture = Picture::of(&keys, NodeStatus::Alive, None);
+        let service = |name: &str| expected(&picture, &Member::Service(name.to_owned()));
+        let told = Told::Share { share: Some([1, 1, 0, 0]), sums: true, listed: true };
+        assert_eq!(expected(&picture, &Member::Container(id)), Told::In(true));
+        assert!(!is_wrong(&service("shop/web"), Some(&told)));
+        assert!(is_wrong(&service("shop/db"), Some(&told)));
+    }
 
     fn totals(fields: &[(&str, &str)]) -> BTreeMap<String, String> {
         fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()

@@ -72,11 +72,11 @@ pub(crate) struct Look {
 /// A node's keys in one look.
 pub(crate) struct Seen {
     pub(crate) head: Head,
-    status: NodeStatus,
+    pub(crate) status: NodeStatus,
     /// Those that may be compared with the record: all, or where the keys are those of the last look some of them.
     pub(crate) containers: Vec<Container>,
     /// What is wrong with the keys by themselves.
-    findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl Memory {

@@ -1,6 +1,6 @@
 //! What the record says of a node and its containers, and the store against it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use domain::node::{DriftKind, NodeStatus};
 use domain::revision::Place;
@@ -15,6 +15,7 @@ use crate::engine::Doubt;
 use crate::finding::Finding;
 use crate::look::{Memory, Seen, Share, fingerprint, found, hashed};
 use crate::node::{self, OfEngine, Standing};
+use crate::picture::Picture;
 use crate::record::{Base, judge};
 use crate::worker::Desk;
 
@@ -71,17 +72,9 @@ impl Desk {
         let standing = memory.standing.as_ref() != Some(&Standing::of(&seen.head.node));
         let of_engine = memory.of_engine.as_ref() != Some(&OfEngine::of(&seen.head.node));
         let of_node = if of_engine { self.state.last_of(node).await? } else { None };
-        // In no order, as above.
-        let mut all: HashSet<ContainerId> = seen.containers.iter().map(|container| container.id).collect();
-        if !answers {
-            // Nobody says which containers there are: the record does.
-            let recorded = self.state.containers(node).await?;
-            all.extend(recorded.into_iter().filter(|id| memory.picture.containers.binary_search(id).is_err()));
-        }
-        let mut ids: HashSet<ContainerId> = doubted.iter().map(|doubt| doubt.container).collect();
-        let unverified = all.into_iter().filter(|id| !memory.verified.contains_key(id) && !ids.contains(id));
-        let unverified: Vec<_> = unverified.take(share.records).collect();
-        ids.extend(unverified);
+        // Where nobody says which containers there are, the record does.
+        let recorded = if answers { BTreeSet::new() } else { self.state.containers(node).await? };
+        let ids = in_question(seen, doubted, recorded, memory, share.records);
         let questions = ids.into_iter().map(|id| async move {
             let last: Result<_, Trouble> = self.state.last_of_container(node, &id).await.map_err(Trouble::from);
             last.map(|last| (id, last))
@@ -102,6 +95,27 @@ impl Desk {
         }
         Ok(applied)
     }
+}
+
+/// Containers whose last records are to be read: those in doubt, and some that were not yet seen to fit. What cannot be
+/// read is found as such.
+fn in_question(
+    seen: &Seen,
+    doubted: &[Doubt],
+    recorded: BTreeSet<ContainerId>,
+    memory: &Memory,
+    max: usize,
+) -> HashSet<ContainerId> {
+    let Picture { containers, unreadable, .. } = &memory.picture;
+    let absent = recorded.into_iter().filter(|id| containers.binary_search(id).is_err());
+    // In no order, so that some that never fit do not keep others from their turn.
+    let all: HashSet<_> = seen.containers.iter().map(|container| container.id).chain(absent).collect();
+    let doubted = doubted.iter().map(|doubt| doubt.container);
+    let mut ids: HashSet<_> = doubted.filter(|id| !unreadable.contains(id)).collect();
+    let wanted = |id: &ContainerId| !memory.verified.contains_key(id) && !unreadable.contains(id) && !ids.contains(id);
+    let unverified: Vec<_> = all.into_iter().filter(wanted).take(max).collect();
+    ids.extend(unverified);
+    ids
 }
 
 /// The node's own fields, where they were not yet seen to fit, against the records that they were written by: what is
@@ -179,6 +193,20 @@ mod tests {
     use domain::node::NodeChange;
     use domain::record::Recovery;
     use domain::{NodeState, Subject, Timestamp, Writer};
+
+    #[test]
+    fn what_cannot_be_read_is_not_absent() {
+        let ids = [1, 2, 3].map(|number| ContainerId::from([number; 32]));
+        let [unreadable, absent, recorded] = ids;
+        let doubt = |container| Doubt { container, kind: DriftKind::Absent, fields: Vec::new() };
+        let mut memory = Memory::default();
+        memory.picture = Picture { unreadable: [unreadable].into(), ..Picture::default() };
+        let head = Head { checkpoint: None, node: BTreeMap::new(), untold: BTreeSet::new() };
+        let seen = Seen { head, status: NodeStatus::Alive, containers: Vec::new(), findings: Vec::new() };
+        let doubted = [doubt(unreadable), doubt(absent)];
+        let asked = in_question(&seen, &doubted, [unreadable, recorded].into(), &memory, 9);
+        assert_eq!(asked, [absent, recorded].into());
+    }
 
     #[test]
     fn only_the_record_that_was_applied_says_what_the_keys_are_to_hold() {
