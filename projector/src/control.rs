@@ -139,3 +139,14 @@ impl Worker<'_> {
 fn is_gone(last: Option<&Record>, absence: Absence) -> bool {
     last.map_or(absence == Absence::Proof, |record| record.living().is_none())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_record_a_container_is_gone_only_where_that_proves_it() {
+        assert!(is_gone(None, Absence::Proof));
+        assert!(!is_gone(None, Absence::NoProof));
+    }
+}
