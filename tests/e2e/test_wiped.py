@@ -34,12 +34,17 @@ def right_again(stack: Stack, *living) -> tuple[list[Entry], Story]:
     return entries, story
 
 
-def assert_history_is_lost(entries: list[Entry], story: Story) -> None:
-    """The record begins with what nobody knows any more."""
+def assert_history_is_lost(stack: Stack, entries: list[Entry], story: Story) -> None:
+    """The record begins with what nobody knows any more, and `gaps` says so."""
     (gap,) = story.stamp_gaps
     assert gap.sequence == entries[0].sequence and gap.stamp == "0.1-", f"{gap.stamp} at {gap.sequence}"
     assert gap.record.gap.reason == record_pb2.GAP_REASON_HISTORY and gap.record.gap.action
     assert len(story.epochs) == 1
+    answer = stack.ask("gaps", "-o", "json")
+    assert answer.code == 0, answer
+    (item,) = [item for item in answer.json["items"] if item["type"] == "gap" and "from" in item["gap"]]
+    said = (item["node"], item["gap"]["reason"], item["gap"]["epoch"], item["gap"]["from"])
+    assert said == (stack.node, "history", 0, 1) and "to" not in item["gap"], item
 
 
 def epoch(stack: Stack) -> int:
@@ -61,7 +66,7 @@ def test_all_of_it(brisk_stack, containers):
     goes.remove(force=True)
     stack.nats.start()
     entries, story = right_again(stack, stays)
-    assert_history_is_lost(entries, story)
+    assert_history_is_lost(stack, entries, story)
     assert story.epochs[0] > before and stack.store.state(goes.id) is None
     assert_refused(stack, revision)
 
@@ -117,7 +122,7 @@ def test_all_of_it_while_nobody_tells(brisk_stack, reconciler, containers, told_
         time.sleep(2)
     finally:
         stack.projector.process.signal(signal.SIGCONT)
-    assert_history_is_lost(*right_again(stack, stays))
+    assert_history_is_lost(stack, *right_again(stack, stays))
     assert counted(reconciler) == drifts and stack.store.state(goes.id) is None
 
 
@@ -170,7 +175,7 @@ def test_the_record_is_deleted(brisk_stack, containers, lose):
     finally:
         stack.projector.process.signal(signal.SIGCONT)
     entries, story = right_again(stack, stays)
-    assert_history_is_lost(entries, story)
+    assert_history_is_lost(stack, entries, story)
     assert story.epochs[0] > before
     assert_refused(stack, revision)
 
