@@ -1,10 +1,12 @@
 """Events that an engine keeps from its producer: what they would have told is found, published and counted."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from docker.errors import APIError
@@ -19,8 +21,10 @@ from harness.stream import Entry
 from harness.stubs import record_pb2
 from harness.wait import eventually, promised
 
-# Seconds between two doubts.
+# Seconds between two doubts. An event is given longer than that to come, so it cannot show what two intervals promise.
 INTERVAL = 0.5
+# What the default interval, 5 s, promises.
+PROMISED = 10
 # Containers that are there all the time, so that whose turn it is to be looked at is seldom whose change was kept.
 OTHERS = 20
 # Snapshots that find what a row shows: one that was asked before it happened, the one that finds it, and as many again
@@ -31,9 +35,9 @@ FEW = 4
 class Doubts:
     """The reconciler: what it counted, and how often it asked the producer."""
 
-    def __init__(self, stack: Stack):
+    def __init__(self, stack: Stack, *flags: str):
         self._stack = stack
-        self._role = stack.make_reconciler("reconciler", "--interval", f"{INTERVAL * 1000:.0f}ms")
+        self._role = stack.make_reconciler("reconciler", *flags)
         stack.roles.append(self._role)
 
     @property
@@ -79,9 +83,19 @@ def others(engine):
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory, engine, binary, others):
     folder = tmp_path_factory.mktemp("events")
+    yield from installed(folder, engine, "--interval", f"{INTERVAL * 1000:.0f}ms")
+
+
+@pytest.fixture
+def unhurried(tmp_path_factory, engine, binary, containers):
+    """The same with the default interval."""
+    yield from installed(tmp_path_factory.mktemp("unhurried"), engine)
+
+
+def installed(folder: Path, engine: Engine, *flags: str) -> Iterator[Kept]:
     with Censor(folder / "engine.sock", engine.address) as censor:
         stack = Stack(folder, engine, watched=censor.address)
-        doubts = Doubts(stack)
+        doubts = Doubts(stack, *flags)
         try:
             yield Kept(stack.start(), censor, doubts)
         finally:
@@ -165,6 +179,30 @@ def test_what_was_kept_is_found(kept, containers, loss):
     kept.stack.wait_settled()
 
 
+def test_what_was_kept_is_found_within_two_intervals(unhurried, containers):
+    """As promised, whatever the machine does: three at once, so that it takes no longer than one."""
+    kept, made = unhurried, {}
+    for name in ("a die", "a start", "a destroy"):
+        container = LOSSES[name].make(containers)
+        wait_quiet(kept, containers, container)
+        made[name] = (container, kept.stack.of_container(container))
+    predicates = [all_of(container, *LOSSES[name].kept) for name, (container, _) in made.items()]
+    kept.censor.swallows = lambda event: any(swallows(event) for swallows in predicates)
+    missed, began = kept.doubts.missed, time.monotonic()
+    for name, (container, _) in made.items():
+        LOSSES[name].act(containers, container)
+
+    def all_found() -> list[Entry] | None:
+        found = [is_found(kept, container, before, LOSSES[name].found) for name, (container, before) in made.items()]
+        return found if all(found) else None
+
+    entries = eventually(all_found, PROMISED, "what all three would have told", began)
+    for entry, (name, (container, _)) in zip(entries, made.items(), strict=True):
+        assert swallowed(kept, container) == LOSSES[name].kept
+        assert_named(kept, entry, container)
+    assert_counted(kept, missed, len(made))
+
+
 def test_a_rename_is_found(kept, containers):
     container = containers.run(STUBBORN)
     wait_quiet(kept, containers, container)
@@ -206,15 +244,28 @@ def swallowed(kept: Kept, container: Container) -> list[str]:
     return [event["Action"] for event in kept.censor.swallowed if event["Actor"]["ID"] == container.id]
 
 
-def assert_said(kept: Kept, entry: Entry, container: Container, missed: int) -> None:
-    """The record has its cause and no event; the correction before it says the same; and it was counted."""
+def assert_said(kept: Kept, entry: Entry, container: Container, missed: float) -> None:
+    """It is named, and was counted once."""
+    assert_named(kept, entry, container)
+    assert_counted(kept, missed, 1)
+
+
+def assert_named(kept: Kept, entry: Entry, container: Container) -> None:
+    """The record has its cause and no event, and the correction before it says the same."""
     said = (entry.record.cause, entry.action)
     assert said == (record_pb2.CAUSE_SNAPSHOT, None), said
     corrections = [each for each in kept.stack.entries() if each.kind == "correction"]
     corrections = [each for each in corrections if each.record.correction.container_id == container.id]
     assert corrections and corrections[-1].sequence < entry.sequence
     assert corrections[-1].record.correction.drift == record_pb2.DRIFT_KIND_MISSED_EVENT
-    eventually(lambda: kept.doubts.missed > missed, 10, "it is counted")
+
+
+def assert_counted(kept: Kept, missed: float, count: int) -> None:
+    eventually(lambda: kept.doubts.missed >= missed + count, 10, "it is counted")
+    asked = kept.doubts.asked
+    # One may be under way.
+    eventually(lambda: kept.doubts.asked > asked + 1, 20, "another look")
+    assert kept.doubts.missed == missed + count
 
 
 # --- a whole life between two rows ---
