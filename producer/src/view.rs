@@ -330,6 +330,14 @@ mod tests {
         assert_eq!(removed(&[], running(), Gone::Missing), Some(StopCause::Vanished));
         let forced = [event("kill", Some(9)), event("die", None)];
         assert_eq!(removed(&forced, running(), destroyed()), Some(StopCause::Removed));
+        let created = || {
+            let mut found = running();
+            found.container.status = Status::Created;
+            found
+        };
+        assert_eq!(removed(&[], created(), destroyed()), None, "it never ran");
+        let short = [event("start", None), EngineEvent { exit_code: Some(0), ..event("die", None) }];
+        assert_eq!(removed(&short, created(), destroyed()), Some(StopCause::Completed));
     }
 
     #[test]

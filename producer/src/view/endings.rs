@@ -94,9 +94,11 @@ impl Endings {
         how: &Gone,
     ) -> Option<StopCause> {
         let ended_unseen = was.status.is_alive() || was.status == Status::Removing && was.finished_at.is_none();
+        // So short a life that no look saw it: its events did.
+        let lived_unseen = was.status == Status::Created && ending.has_died();
         match how {
             Gone::Missing if was.status.is_alive() && !ending.has_died() => Some(StopCause::Vanished),
-            Gone::Destroyed { .. } | Gone::Missing if was.status.is_alive() => {
+            Gone::Destroyed { .. } | Gone::Missing if was.status.is_alive() || lived_unseen => {
                 Some(ending.cause_of_removal(auto_remove, self.restarted.is_some()))
             }
             // Made, never started, and removed.
