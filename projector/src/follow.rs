@@ -10,7 +10,7 @@ use domain::{NodeName, Subject};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use service::Stop;
 use service::kv::Bucket;
-use tokio::sync::watch;
+use service::lease::Held;
 
 use crate::batch::{From, Known, Taken, changes};
 use crate::control::Control;
@@ -51,7 +51,7 @@ struct Part {
 
 impl Worker<'_> {
     /// Follows the record while the lease is held, until told to stop.
-    pub(crate) async fn follow(&mut self, holding: &mut watch::Receiver<bool>, stop: &Stop) -> Result<(), Trouble> {
+    pub(crate) async fn follow(&mut self, held: &Held, stop: &Stop) -> Result<(), Trouble> {
         let mut follower = self.state.follow(self.applied).await?;
         let mut control = Control::listen(&self.shared, self.partition).await?;
         let mut tick = tokio::time::interval(TICK);
@@ -63,7 +63,7 @@ impl Worker<'_> {
         loop {
             tokio::select! {
                 () = stop.stopped() => return Ok(()),
-                () = lost(holding) => return Ok(()),
+                () = held.lost() => return Ok(()),
                 entry = follower.next() => self.take_batch(entry?, &mut follower).await?,
                 () = self.asks.answered(heartbeat) => {}
                 request = control.next() => self.rebuild_on_request(request).await?,
@@ -322,10 +322,4 @@ pub(crate) fn stands(known: Option<&Known>, standing: &Standing) -> bool {
         Some(Known::At { checkpoint }) => standing.is_there && standing.stored == Stored::from(checkpoint),
         Some(Known::Retired { .. }) | None => !standing.is_there,
     }
-}
-
-/// Waits until the lease is held no more.
-async fn lost(holding: &mut watch::Receiver<bool>) {
-    // Who keeps the lease ends after this does.
-    drop(holding.wait_for(|held| !*held).await);
 }

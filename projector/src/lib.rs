@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{Instance, Partitions, Prefix};
+use service::kv::Bucket;
+use service::lease::{Keeper, beside};
 use service::redis::Store;
 use service::{Context, Failure};
 use tokio::task::JoinSet;
@@ -141,9 +143,11 @@ async fn project(
 
 async fn work(shared: &Arc<worker::Shared>) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
-    for partition in shared.partitions.all() {
-        workers.spawn(worker::run(Arc::clone(shared), partition));
+    let bucket = Bucket::new(shared.client.clone(), shared.config.prefix.leases_bucket());
+    let (keeper, leases) = Keeper::new(bucket, "projector", shared.config.instance, shared.partitions);
+    for lease in leases {
+        workers.spawn(worker::run(Arc::clone(shared), lease));
     }
     // When one fails the others give their leases back.
-    service::all_ended(workers, &shared.context.stop).await
+    beside(keeper, &shared.context, service::all_ended(workers, &shared.context.stop)).await
 }

@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, jetstream};
 use domain::revision::Place;
 use domain::{NodeName, Partition, Partitions};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use service::kv::Bucket;
-use service::lease::{Lease, beside};
+use service::lease::{Held, Lease};
 use service::{Context, Failure, Health, Stop};
-use tokio::sync::watch;
 
 use crate::Config;
 use crate::ask::Asks;
@@ -77,30 +74,17 @@ pub(crate) struct Worker<'a> {
 }
 
 /// Works on a partition whenever this instance holds its lease, until told to stop.
-pub(crate) async fn run(shared: Arc<Shared>, partition: Partition) -> Result<(), Failure> {
-    let stop = shared.context.stop.clone();
-    let bucket = Bucket::new(shared.client.clone(), shared.config.prefix.leases_bucket());
-    let lease = Lease::new(bucket, format!("projector.{partition}"), shared.config.instance);
-    let healthy = AtomicBool::new(true);
-    beside(lease, &healthy, |holding| work(shared, partition, holding, &healthy, &stop)).await
-}
-
-async fn work(
-    shared: Arc<Shared>,
-    partition: Partition,
-    mut holding: watch::Receiver<bool>,
-    healthy: &AtomicBool,
-    stop: &Stop,
-) -> Result<(), Failure> {
+pub(crate) async fn run(shared: Arc<Shared>, lease: Lease) -> Result<(), Failure> {
+    let (stop, partition) = (shared.context.stop.clone(), lease.partition());
     let health = shared.health(partition);
     let mut again = AGAIN_AFTER.0;
     let mut nodes = BTreeMap::new();
     loop {
-        while !stop.is_stopped() && !healthy.load(Ordering::SeqCst) {
+        while !stop.is_stopped() && !lease.is_healthy() {
             match reach(&shared, partition).await {
                 Ok(()) => {
                     ["redis", "streams"].into_iter().for_each(|condition| health.ready(condition));
-                    healthy.store(true, Ordering::SeqCst);
+                    lease.set_healthy(true);
                 }
                 Err(trouble) => {
                     trouble.tell(&health)?;
@@ -108,26 +92,30 @@ async fn work(
                 }
             }
         }
-        // Another instance works on it meanwhile: this one is ready to.
-        tokio::select! {
+        let held = tokio::select! {
             () = stop.stopped() => return Ok(()),
-            held = holding.wait_for(|held| *held) => if held.is_err() { return Ok(()) },
-        }
+            held = lease.held() => held,
+        };
         let began = Instant::now();
         // A server that stands still must not hold up the end: what is cut short is done again.
         let drained = async {
-            stop.stopped().await;
+            tokio::select! {
+                () = stop.stopped() => {}
+                () = held.lost() => {}
+            }
             tokio::time::sleep(DRAIN_TIME).await;
         };
-        tokio::select! {
-            result = once(Arc::clone(&shared), partition, &mut nodes, &mut holding, stop) => match result {
-                Ok(()) => {}
-                Err(trouble) => {
-                    healthy.store(false, Ordering::SeqCst);
-                    trouble.tell(&health)?;
-                }
-            },
-            () = drained => return Ok(()),
+        let result = tokio::select! {
+            result = once(Arc::clone(&shared), partition, &mut nodes, &held, &stop) => result,
+            () = drained => Ok(()),
+        };
+        // How far another instance is, it says itself: this one is ready to take over.
+        health.ready("lag");
+        shared.tally.set(partition, 0);
+        drop(held);
+        if let Err(trouble) = result {
+            lease.set_healthy(false);
+            trouble.tell(&health)?;
         }
         again = if began.elapsed() > AGAIN_AFTER.1 { AGAIN_AFTER.0 } else { (2 * again).min(AGAIN_AFTER.1) };
         stop.sleep(again).await;
@@ -145,13 +133,10 @@ async fn once(
     shared: Arc<Shared>,
     partition: Partition,
     nodes: &mut BTreeMap<NodeName, Known>,
-    holding: &mut watch::Receiver<bool>,
+    held: &Held,
     stop: &Stop,
 ) -> Result<(), Trouble> {
-    let mut worker = Worker::verified(shared, partition, nodes).await?;
-    let result = worker.follow(holding, stop).await;
-    worker.shared.tally.set(partition, 0);
-    result
+    Worker::verified(shared, partition, nodes).await?.follow(held, stop).await
 }
 
 impl<'a> Worker<'a> {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{Instance, Partition, Prefix};
+use service::kv::Bucket;
+use service::lease::{Keeper, beside};
 use service::redis::Store;
 use service::{Context, Failure};
 use tokio::task::JoinSet;
@@ -117,10 +119,12 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
              use another --prefix"
         ))
     })?;
-    let config = Arc::new(config);
     let context = Context { stop: context.stop.child(), ..context };
     let mut workers = JoinSet::new();
-    for partition in partitions.all() {
+    let bucket = Bucket::new(client.clone(), config.prefix.leases_bucket());
+    let (keeper, leases) = Keeper::new(bucket, "reconciler", config.instance, partitions);
+    for lease in leases {
+        let partition = lease.partition();
         let state = State::open(&jetstream, &config.prefix, partition).await;
         let desk = worker::Desk {
             client: client.clone(),
@@ -133,8 +137,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
             metrics: context.metrics.clone(),
             limits: config.limits.clone(),
         };
-        workers.spawn(worker::run(Arc::clone(&config), desk, context.clone()));
+        workers.spawn(worker::run(config.interval, lease, desk, context.clone()));
     }
     // When one fails the others give their leases back.
-    service::all_ended(workers, &context.stop).await
+    beside(keeper, &context, service::all_ended(workers, &context.stop)).await
 }

@@ -2,24 +2,21 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::{Client, jetstream};
 use domain::node::DriftKind;
 use domain::{NodeName, Partition, Partitions, Prefix};
 use futures::{StreamExt, stream};
-use service::kv::Bucket;
-use service::lease::{Lease, beside};
+use service::lease::Lease;
 use service::redis::Store;
 use service::{Context, Failure, Metrics};
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use view::record::State;
 
 use crate::look::{Memory, Share};
 use crate::sweep::Sweep;
-use crate::{Config, Limits};
+use crate::Limits;
 use view::trouble::Trouble;
 
 /// How long to wait after a trouble, and before the servers are asked again if they answer.
@@ -47,52 +44,50 @@ pub(crate) struct Desk {
 }
 
 /// Works on a partition whenever this instance holds its lease, until told to stop.
-pub(crate) async fn run(config: Arc<Config>, desk: Desk, context: Context) -> Result<(), Failure> {
-    let bucket = Bucket::new(desk.client.clone(), desk.prefix.leases_bucket());
-    let lease = Lease::new(bucket, format!("reconciler.{}", desk.partition), config.instance);
-    let healthy = AtomicBool::new(true);
-    let working = async |holding| {
-        tokio::select! {
-            result = work(&config, &desk, holding, &healthy, &context) => result,
-            () = context.stop.stopped() => Ok(()),
-        }
-    };
-    beside(lease, &healthy, working).await
+pub(crate) async fn run(interval: Duration, lease: Lease, desk: Desk, context: Context) -> Result<(), Failure> {
+    tokio::select! {
+        result = work(interval, &desk, &lease, &context) => result,
+        () = context.stop.stopped() => Ok(()),
+    }
 }
 
-async fn work(
-    config: &Config,
-    desk: &Desk,
-    mut holding: watch::Receiver<bool>,
-    healthy: &AtomicBool,
-    context: &Context,
-) -> Result<(), Failure> {
+async fn work(every: Duration, desk: &Desk, lease: &Lease, context: &Context) -> Result<(), Failure> {
     let health = context.health.of(&format!("partition {}", desk.partition));
-    let mut worker = Worker { desk, interval: config.interval, memories: HashMap::new(), sweep: Sweep::default() };
-    let mut ticks = interval(config.interval);
+    let mut worker = Worker { desk, interval: every, memories: HashMap::new(), sweep: Sweep::default() };
+    let mut ticks = interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         // Another instance takes the lease meanwhile, if it reaches what this one does not.
-        while !healthy.load(Ordering::SeqCst) {
+        while !lease.is_healthy() {
             context.stop.sleep(AGAIN_AFTER).await;
             match worker.reach().await {
                 Ok(()) => {
                     CONDITIONS.into_iter().for_each(|condition| health.ready(condition));
-                    healthy.store(true, Ordering::SeqCst);
+                    lease.set_healthy(true);
                 }
                 Err(trouble) => trouble.tell(&health)?,
             }
         }
-        if holding.wait_for(|held| *held).await.is_err() {
-            return Ok(());
-        }
-        ticks.tick().await;
-        match worker.round().await {
-            Ok(()) => CONDITIONS.into_iter().for_each(|condition| health.ready(condition)),
-            Err(trouble) => {
-                healthy.store(false, Ordering::SeqCst);
-                trouble.tell(&health)?;
+        let held = lease.held().await;
+        let result = loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = held.lost() => break Ok(()),
             }
+            // A round that is cut short is another's to do.
+            let round = tokio::select! {
+                round = worker.round() => round,
+                () = held.lost() => break Ok(()),
+            };
+            if round.is_err() {
+                break round;
+            }
+            CONDITIONS.into_iter().for_each(|condition| health.ready(condition));
+        };
+        drop(held);
+        if let Err(trouble) = result {
+            lease.set_healthy(false);
+            trouble.tell(&health)?;
         }
     }
 }

@@ -23,6 +23,8 @@ pub use streams::examine;
 pub use tally::Count;
 
 use domain::{Instance, Partitions, Prefix};
+use service::kv::Bucket;
+use service::lease::{Keeper, beside};
 use service::{Context, Failure};
 
 /// What a sequencer is told.
@@ -95,10 +97,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let mut workers = tokio::task::JoinSet::new();
     let keeping = tokio::spawn(streams::keep(client.clone(), config.clone(), context.clone()));
     let tally = tally::Tally::default();
-    for partition in config.partitions.all() {
-        workers.spawn(worker::run(partition, client.clone(), config.clone(), context.clone(), tally.clone()));
+    let bucket = Bucket::new(client.clone(), config.prefix.leases_bucket());
+    let (keeper, leases) = Keeper::new(bucket, "sequencer", config.instance, config.partitions);
+    for lease in leases {
+        workers.spawn(worker::run(lease, client.clone(), config.clone(), context.clone(), tally.clone()));
     }
-    let result = service::all_ended(workers, &context.stop).await;
+    // When one fails the others give their leases back.
+    let result = beside(keeper, &context, service::all_ended(workers, &context.stop)).await;
     keeping.abort();
     result
 }

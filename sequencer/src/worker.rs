@@ -2,27 +2,26 @@
 
 mod beside;
 mod life;
+mod retries;
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::{self, Context as JetStream};
 use domain::Partition as Number;
-use service::kv::Bucket;
-use service::lease::{Lease, keep};
+use service::lease::{Held, Lease};
 use service::nats::Single;
 use service::{Context, Failure};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::partition::{Millis, Partition, Rules};
 use crate::tally::Tally;
 use crate::worker::life::{Life, Readers};
+use crate::worker::retries::Retries;
 use crate::{Config, raw, recover};
 
-/// How long to wait after a writing life broke off.
+/// How long to wait after a writing life could not begin.
 const RETRY_TIME: Duration = Duration::from_millis(500);
 /// Most answers and looks that wait to be taken note of.
 const TOLD_MAX: usize = 1024;
@@ -47,55 +46,48 @@ impl fmt::Display for Broken {
     }
 }
 
-/// Works on one partition until the context is stopped.
+/// Works on one partition whenever this instance holds its lease, until the context is stopped.
 ///
 /// # Errors
 /// What waiting cannot heal.
 pub(crate) async fn run(
-    number: Number,
+    lease: Lease,
     client: Client,
     config: Config,
     mut context: Context,
     tally: Tally,
 ) -> Result<(), Failure> {
+    let number = lease.partition();
     context.health = context.health.of(&format!("partition {number}"));
-    let healthy = Arc::new(AtomicBool::new(true));
-    let (held_tx, mut held) = watch::channel(false);
-    let leases = Bucket::new(client.clone(), config.prefix.leases_bucket());
-    let lease = Lease::new(leases, format!("sequencer.{number}"), config.instance);
-    let stop_lease = service::Stop::new();
-    let (raised, told) = (Arc::clone(&healthy), stop_lease.clone());
-    let leasing = tokio::spawn(async move { keep(lease, held_tx, &raised, &told).await });
-    let worker = Worker { number, client, config, context, healthy, tally };
+    let worker = Worker { number, client, config, context, tally };
+    let mut retries = Retries::default();
     while !worker.context.stop.is_stopped() {
-        let lived = if !worker.healthy.load(Ordering::SeqCst) {
-            // The lease is raised again only when recovery is seen to succeed.
-            worker.open().await.map(drop)
-        } else if *held.borrow_and_update() {
-            worker.live(&mut held).await
+        let (lived, began) = if lease.is_healthy() {
+            let Some(held) = worker.wait_for(&lease).await else { break };
+            let began = Instant::now();
+            (worker.live(&held, &retries).await, Some(began))
         } else {
-            tokio::select! {
-                () = worker.context.stop.stopped() => {}
-                changed = held.changed() => if changed.is_err() { break },
-            }
-            continue;
+            // The lease is raised again only when recovery is seen to succeed.
+            (worker.try_out(&lease).await, None)
         };
         worker.tally.set(&worker.context.metrics, number, None);
         match lived {
             Ok(()) => {
-                worker.healthy.store(true, Ordering::SeqCst);
-                worker.context.health.ready("records");
+                if began.is_some() {
+                    retries = Retries::default();
+                    worker.context.health.ready("records");
+                }
+                lease.set_healthy(true);
             }
             Err(Ended::Failed(failure)) => return Err(failure),
             Err(Ended::Broken(broken)) => {
-                worker.healthy.store(false, Ordering::SeqCst);
+                lease.set_healthy(false);
                 worker.context.health.unready("records", broken.to_string());
-                worker.context.stop.sleep(RETRY_TIME).await;
+                let rest = began.map_or(RETRY_TIME, |began| retries.broke(began.elapsed()));
+                worker.context.stop.sleep(rest).await;
             }
         }
     }
-    stop_lease.trigger();
-    drop(leasing.await);
     Ok(())
 }
 
@@ -115,7 +107,6 @@ struct Worker {
     client: Client,
     config: Config,
     context: Context,
-    healthy: Arc<AtomicBool>,
     tally: Tally,
 }
 
@@ -127,8 +118,8 @@ struct Opened {
 }
 
 impl Worker {
-    /// A connection of its own, the streams as they must be, and what the record tells.
-    async fn open(&self) -> Result<Opened, Ended> {
+    /// A connection of its own, and the streams as they must be.
+    async fn connect(&self) -> Result<(Single, JetStream), Ended> {
         let single = service::nats::connect_single(&self.config.nats, "deckwatch sequencer writer").await;
         let single = single.map_err(|failure| match failure.exit {
             service::Exit::Unanswered => Ended::Broken(Broken::because(&failure.message)),
@@ -137,12 +128,43 @@ impl Worker {
         let jetstream = jetstream::new(single.client.clone());
         // After NATS lost its data the streams are made anew.
         self.make_streams(&jetstream).await?;
+        Ok((single, jetstream))
+    }
+
+    /// The same, and what the record tells.
+    async fn open(&self) -> Result<Opened, Ended> {
+        let (single, jetstream) = self.connect().await?;
         let told = recover::recover(&jetstream, &self.config, self.number, 0).await?;
         Ok(Opened { single, jetstream, told })
     }
 
+    /// Waits for the lease; none when stopped first. Standing by is being ready.
+    async fn wait_for(&self, lease: &Lease) -> Option<Held> {
+        loop {
+            if lease.is_anothers() {
+                self.context.health.ready("records");
+            }
+            tokio::select! {
+                () = self.context.stop.stopped() => return None,
+                held = lease.held() => return Some(held),
+                () = tokio::time::sleep(RETRY_TIME) => {}
+            }
+        }
+    }
+
+    /// Whether a life could begin. While another instance writes only it can tell where the record ends.
+    async fn try_out(&self, lease: &Lease) -> Result<(), Ended> {
+        if lease.is_anothers() {
+            let (_, jetstream) = self.connect().await?;
+            recover::look_at_raw(&jetstream, &self.config).await?;
+            recover::look_at_state(&jetstream, &self.config, self.number).await?;
+            return Ok(());
+        }
+        self.open().await.map(drop)
+    }
+
     /// One writing life: from recovery until the lease is lost, something breaks or the context is stopped.
-    async fn live(&self, held: &mut watch::Receiver<bool>) -> Result<(), Ended> {
+    async fn live(&self, held: &Held, retries: &Retries) -> Result<(), Ended> {
         let began = Instant::now();
         let Opened { single, jetstream, told: recovered } = self.open().await?;
         let start = recovered.start;
@@ -155,8 +177,8 @@ impl Worker {
         let readers = Readers { messages, beats, forgets, told: tellings };
         let decide = Partition::new(self.rules(), start, recovered.nodes);
         let life = Life::new(single, jetstream, decide, (start, recovered.state_created), began, told);
-        self.context.health.ready("records");
-        self.work(life, readers, held).await
+        let ready_at = began + retries.steady_after();
+        self.work(life, readers, held, ready_at).await
     }
 
     async fn make_streams(&self, jetstream: &JetStream) -> Result<(), Ended> {

@@ -43,7 +43,9 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned());
     }
     if context.health.is_ready() {
-        return (StatusCode::OK, "ok\n".to_owned());
+        let notes = context.health.notes();
+        let lines = std::iter::once("ok").chain(notes.iter().map(String::as_str));
+        return (StatusCode::OK, lines.map(|line| format!("{line}\n")).collect());
     }
     let reasons = context.health.reasons();
     if reasons.is_empty() {

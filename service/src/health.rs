@@ -7,6 +7,8 @@ pub struct Health {
     /// Whose conditions these are, where several share a program; else empty.
     part: Arc<str>,
     conditions: Arc<Mutex<Conditions>>,
+    /// What each part says of itself beside.
+    notes: Arc<Mutex<BTreeMap<Arc<str>, String>>>,
 }
 
 /// By part and name.
@@ -21,7 +23,7 @@ struct Condition {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { part: "".into(), conditions: Arc::default() }
+        Self { part: "".into(), conditions: Arc::default(), notes: Arc::default() }
     }
 }
 
@@ -29,7 +31,11 @@ impl Health {
     /// The same program's health, with conditions of their own for one of its roles, or one part of a role.
     pub fn of(&self, part: &str) -> Self {
         let part = format!("{} {part}", self.part);
-        Self { part: part.trim_start().into(), conditions: Arc::clone(&self.conditions) }
+        Self {
+            part: part.trim_start().into(),
+            conditions: Arc::clone(&self.conditions),
+            notes: Arc::clone(&self.notes),
+        }
     }
 
     /// The condition does not hold, for this reason. A reason that is new is logged once.
@@ -59,6 +65,16 @@ impl Health {
         if known.reason.take().is_some() {
             tracing::info!(part = &*self.part, condition, "ready");
         }
+    }
+
+    /// Says something of this part for people, whether it is ready or not.
+    pub fn note(&self, text: String) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(&self.part), text);
+    }
+
+    /// What each part says of itself.
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
     /// Every condition that was told of holds. Before the first one nothing is known: that is not ready.

@@ -3,126 +3,161 @@
 //! As Kubernetes does it: the holder raises a counter; another takes the lease when it saw the counter stand still
 //! for [`TAKE_AFTER`] of its own monotonic clock. That is liveness. Safety comes from elsewhere: the expected last
 //! sequence of a stream, the expected checkpoint of a store.
+//!
+//! Instances share the partitions evenly ([`share`]). Each raises a counter of its own too, while its work gets on, so
+//! that the others know of it: who holds more than its share ends that work, then gives the lease back; who holds less
+//! takes what is free at once. What nobody comes for is taken by any.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod keeper;
+mod roster;
+pub mod share;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::Instance;
-use domain::node::Lease as Value;
-use domain::wire::Wire;
-use tokio::sync::watch;
+use domain::Partition;
+use tokio::sync::{Notify, watch};
 
-use crate::Stop;
-use crate::kv::{Bucket, Error};
+pub use keeper::{Keeper, beside};
 
 /// How long a counter must have stood still before another takes the lease.
 pub const TAKE_AFTER: Duration = Duration::from_secs(4);
-/// How often [`Lease::tick`] is to be called.
-pub const TICK: Duration = Duration::from_secs(1);
 
-/// Does the work beside a lease: `work` is told whether it is held, and says in `healthy` whether it gets on.
-pub async fn beside<F>(lease: Lease, healthy: &AtomicBool, work: impl FnOnce(watch::Receiver<bool>) -> F) -> F::Output
-where
-    F: Future,
-{
-    let (held, holding) = watch::channel(false);
-    let done = Stop::new();
-    let working = async {
-        let result = work(holding).await;
-        // Given back last: who takes it then finds nothing under way.
-        done.trigger();
-        result
-    };
-    tokio::join!(working, keep(lease, held, healthy, &done)).0
+/// What keeper and worker tell each other of one lease.
+#[derive(Clone, Copy, Debug)]
+struct State {
+    /// Until then nobody else can have taken it.
+    until: Option<Instant>,
+    working: bool,
+    healthy: bool,
+    /// Another instance works.
+    anothers: bool,
 }
 
-/// Takes the lease when it can be had and raises its counter while the work is `healthy`: else another instance is to
-/// take it. Tells in `held` whether this one has it; gives it back when `done`.
-pub async fn keep(mut lease: Lease, held: watch::Sender<bool>, healthy: &AtomicBool, done: &Stop) {
-    while !done.is_stopped() {
-        if healthy.load(Ordering::SeqCst) {
-            lease.tick().await;
-        }
-        let is_held = lease.is_held();
-        held.send_if_modified(|held| std::mem::replace(held, is_held) != is_held);
-        done.sleep(TICK).await;
+impl State {
+    fn is_held(&self) -> bool {
+        // By the clock, not by who last looked at it: who was frozen must not believe in what it held before.
+        self.until.is_some_and(|until| Instant::now() < until)
     }
-    lease.release().await;
 }
 
-/// One lease, as one instance sees it.
+/// One partition's lease, as who works on it sees it.
 pub struct Lease {
-    bucket: Bucket,
-    key: String,
-    instance: Instance,
-    seen: Seen,
-}
-
-/// What was seen of the lease, and since when it stands still.
-struct Seen {
-    revision: u64,
-    since: Instant,
-    held_until: Option<Instant>,
+    partition: Partition,
+    state: watch::Sender<State>,
+    ended: Arc<Notify>,
 }
 
 impl Lease {
-    /// The lease under `key`, not yet held.
-    pub fn new(bucket: Bucket, key: String, instance: Instance) -> Self {
-        Self { bucket, key, instance, seen: Seen { revision: 0, since: Instant::now(), held_until: None } }
+    fn new(partition: Partition, ended: Arc<Notify>) -> Self {
+        let state = State { until: None, working: false, healthy: true, anothers: false };
+        Self { partition, state: watch::Sender::new(state), ended }
     }
 
-    /// Raises the counter, or tries to take the lease. To be called each [`TICK`] while the work goes on:
-    /// who does not call it loses it. Says whether it is held.
-    pub async fn tick(&mut self) -> bool {
-        match self.attempt().await {
-            Ok(true) => self.seen.held_until = Some(Instant::now() + TAKE_AFTER),
-            Ok(false) | Err(Error::Conflict) => self.seen.held_until = None,
-            // Nothing is known; what was held is held until another could have taken it.
-            Err(Error::NoStream(_) | Error::Unreachable(_)) => {}
+    /// Which partition it is.
+    pub fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// Waits until it is held, and begins to work: it is not given back before what this returns is dropped.
+    pub async fn held(&self) -> Held {
+        let mut state = self.state.subscribe();
+        loop {
+            let begun = self.state.send_if_modified(|state| {
+                state.working = state.is_held();
+                state.working
+            });
+            if begun {
+                return Held { state: self.state.clone(), ended: Arc::clone(&self.ended) };
+            }
+            // This side has the sender, so it does not end.
+            drop(state.changed().await);
         }
-        self.is_held()
     }
 
-    /// It was held at the last tick, and nobody can have taken it since.
-    pub fn is_held(&self) -> bool {
-        self.seen.held_until.is_some_and(|until| Instant::now() < until)
+    /// The work gets on, or would.
+    pub fn is_healthy(&self) -> bool {
+        self.state.borrow().healthy
     }
 
-    async fn attempt(&mut self) -> Result<bool, Error> {
-        let entry = self.bucket.get(&self.key).await?;
-        let revision = entry.as_ref().map_or(0, |entry| entry.revision);
-        let value = entry.and_then(|entry| Value::decode(&entry.value).ok());
-        if revision != self.seen.revision {
-            self.seen.revision = revision;
-            self.seen.since = Instant::now();
-        }
-        let holder = value.and_then(|value| value.holder);
-        let free = holder.is_none_or(|holder| holder == self.instance);
-        if !free && self.seen.since.elapsed() < TAKE_AFTER {
-            return Ok(false);
-        }
-        let counter = value.map_or(0, |value| value.counter).wrapping_add(1);
-        self.write(Some(self.instance), counter).await?;
-        if holder != Some(self.instance) {
-            tracing::info!(lease = self.key, "took the lease");
-        }
-        Ok(true)
+    /// Says whether the work gets on: else another instance is to take the lease.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.state.send_if_modified(|state| std::mem::replace(&mut state.healthy, healthy) != healthy);
     }
 
-    async fn write(&mut self, holder: Option<Instance>, counter: u64) -> Result<(), Error> {
-        let value = Value { holder, counter }.encode();
-        self.seen.revision = self.bucket.update(&self.key, value.into(), self.seen.revision).await?;
-        self.seen.since = Instant::now();
-        Ok(())
+    /// Another instance works on the partition.
+    pub fn is_anothers(&self) -> bool {
+        self.state.borrow().anothers
+    }
+}
+
+/// A lease that is held, and worked under.
+pub struct Held {
+    state: watch::Sender<State>,
+    ended: Arc<Notify>,
+}
+
+impl Held {
+    /// The work has to end: another instance may have the lease, or is to have it.
+    pub fn is_lost(&self) -> bool {
+        !self.state.borrow().is_held()
     }
 
-    /// Gives the lease back, so that another need not wait. Of no consequence if it fails.
-    pub async fn release(&mut self) {
-        if self.is_held() {
-            self.seen.held_until = None;
-            if let Err(error) = self.write(None, 0).await {
-                tracing::debug!(lease = self.key, %error, "could not give the lease back");
+    /// Waits until the work has to end.
+    pub async fn lost(&self) {
+        let mut state = self.state.subscribe();
+        loop {
+            let Some(until) = state.borrow_and_update().until.filter(|until| Instant::now() < *until) else { return };
+            tokio::select! {
+                // This side has the sender, so it does not end.
+                changed = state.changed() => drop(changed),
+                () = tokio::time::sleep_until(until.into()) => {}
             }
         }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.state.send_modify(|state| state.working = false);
+        self.ended.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held_for(lease: &Lease, time: Duration) {
+        lease.state.send_modify(|state| state.until = Some(Instant::now() + time));
+    }
+
+    #[tokio::test]
+    async fn work_begins_when_it_is_held_and_ends_when_it_is_taken_back() {
+        let lease = Lease::new(Partition(0), Arc::default());
+        let waits = tokio::time::timeout(Duration::from_millis(20), lease.held()).await;
+        assert!(waits.is_err());
+        held_for(&lease, Duration::from_secs(60));
+        let held = lease.held().await;
+        assert!(!held.is_lost() && lease.state.borrow().working);
+        lease.state.send_modify(|state| state.until = None);
+        held.lost().await;
+        assert!(held.is_lost() && lease.state.borrow().working, "not given back before the work ended");
+        drop(held);
+        assert!(!lease.state.borrow().working);
+    }
+
+    #[tokio::test]
+    async fn who_was_frozen_does_not_believe_in_what_it_held() {
+        let lease = Lease::new(Partition(0), Arc::default());
+        held_for(&lease, Duration::from_millis(20));
+        let held = lease.held().await;
+        // No task ran meanwhile that could have told.
+        std::thread::sleep(Duration::from_millis(30));
+        assert!(held.is_lost());
+        held.lost().await;
+        drop(held);
+        let waits = tokio::time::timeout(Duration::from_millis(20), lease.held()).await;
+        assert!(waits.is_err());
     }
 }

@@ -22,6 +22,7 @@ label!(ReasonLabel, reason);
 label!(KindLabel, kind);
 label!(ActionLabel, action);
 label!(StatusLabel, status);
+label!(RoleLabel, role);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TypeLabel {
@@ -45,6 +46,7 @@ struct Families {
     projector_lag: Gauge,
     event_to_store: Histogram,
     nodes: Family<StatusLabel, Gauge>,
+    partitions_held: Family<RoleLabel, Gauge>,
 }
 
 /// Upper bounds of the histogram from event to store, in seconds.
@@ -81,6 +83,8 @@ impl Default for Metrics {
         registry.register("event_to_store_seconds", "From the observation to the store", event_to_store.clone());
         let nodes = Family::default();
         registry.register("nodes", "Nodes, by status", nodes.clone());
+        let partitions_held = Family::default();
+        registry.register("partitions_held", "Partitions that this instance works on, by role", partitions_held.clone());
         Self(Arc::new(Families {
             registry,
             observations,
@@ -94,6 +98,7 @@ impl Default for Metrics {
             projector_lag,
             event_to_store,
             nodes,
+            partitions_held,
         }))
     }
 }
@@ -158,6 +163,12 @@ impl Metrics {
         self.0.nodes.get_or_create(&StatusLabel { status: status.to_owned() }).set(count);
     }
 
+    /// This instance works on so many partitions in a role.
+    pub fn partitions_held(&self, role: &str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.0.partitions_held.get_or_create(&RoleLabel { role: role.to_owned() }).set(count);
+    }
+
     /// All of it, as text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
@@ -178,6 +189,7 @@ mod tests {
         metrics.gap("not_kept", 3);
         metrics.nodes("alive", 2);
         metrics.drifts("ghost", 3);
+        metrics.partitions_held("sequencer", 2);
         metrics.drifts("absent", 0);
         let text = metrics.encode();
         for line in [
@@ -186,6 +198,7 @@ mod tests {
             "deckwatch_nodes{status=\"alive\"} 2",
             "deckwatch_drifts_total{kind=\"ghost\"} 3",
             "deckwatch_spool_bytes 0",
+            "deckwatch_partitions_held{role=\"sequencer\"} 2",
             "deckwatch_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -10,8 +10,9 @@ use domain::wire::Wire;
 use domain::{NodeName, Subject};
 use futures::{FutureExt, StreamExt};
 use ordering::Answer;
+use service::lease::Held;
 use service::nats::Single;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::{Broken, Ended, Worker};
@@ -121,15 +122,22 @@ impl Worker {
         &self,
         mut life: Life,
         mut readers: Readers,
-        held: &mut watch::Receiver<bool>,
+        held: &Held,
+        ready_at: Instant,
     ) -> Result<(), Ended> {
         let mut wake = tokio::time::interval(WAKE_TIME);
         wake.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ended = |what: &'static str| move || Broken::because(what);
-        while *held.borrow() && !self.context.stop.is_stopped() {
+        // A life that comes after one that was refused at once may be, too: it is ready when it has shown otherwise.
+        let mut is_ready = false;
+        while !held.is_lost() && !self.context.stop.is_stopped() {
+            if !is_ready && Instant::now() >= ready_at {
+                is_ready = true;
+                self.context.health.ready("records");
+            }
             tokio::select! {
                 () = self.context.stop.stopped() => {}
-                changed = held.changed() => changed.map_err(|error| Broken::new("the lease is not kept", &error))?,
+                () = held.lost() => {}
                 message = readers.messages.next() => {
                     let message = message.ok_or_else(ended("the reader of observations ended"))?;
                     self.feed(&mut life, message).await?;
@@ -148,6 +156,8 @@ impl Worker {
             }
             self.act(&mut life).await?;
         }
+        // What was decided while the lease was held. Another writer may have begun since: then it is refused, and is
+        // decided there anew.
         self.act(&mut life).await?;
         Ok(())
     }
