@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream;
 use domain::container::AsOf;
 use domain::names::Request;
-use domain::node::{Correction, Engine, Gap, GapRange, GapReason, Hello, Listed, NodeChange};
+use domain::node::{Correction, Engine, Gap, GapRange, GapReason, Hello, Lease, Listed, NodeChange};
 use domain::record::Recovery;
 use domain::rpc::{Responder, ResyncRequest, ResyncResponse};
 use domain::wire::Wire;
@@ -21,7 +21,6 @@ use domain::{
 use futures::StreamExt;
 use projector::{Config, Limits};
 use service::kv::Bucket;
-use service::lease::Lease;
 use service::redis::Store;
 use service::{Context, Failure};
 use tokio::sync::Mutex;
@@ -201,10 +200,12 @@ impl World {
     /// A sequencer that raises its counter, and does nothing else.
     pub(crate) fn start_sequencer(&mut self) {
         let bucket = Bucket::new(self.client.clone(), "DECKWATCH_LEASES".to_owned());
-        let mut lease = Lease::new(bucket, "sequencer.0".to_owned(), Instance(1));
         self.sequencer = Some(tokio::spawn(async move {
-            loop {
-                lease.tick().await;
+            for counter in 1.. {
+                let revision = bucket.get("sequencer.0").await.ok().flatten().map_or(0, |entry| entry.revision);
+                let value = Lease { holder: Some(Instance(1)), counter }.encode();
+                // Where the bucket is being made anew the next one arrives.
+                drop(bucket.update("sequencer.0", value.into(), revision).await);
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }));
