@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::out::{self, Ended};
-use crate::{bench, doctor, forget, gaps, healthcheck, history, inspect, nodes, ps, role, services, up, verify, watch};
+use crate::{
+    bench, doctor, forget, gaps, healthcheck, history, inspect, nodes, ps, repartition, role, services, up, verify,
+    watch,
+};
 
 const ABOUT: &str = "Keeps a true, current, ordered picture of every container on every node";
 
@@ -65,6 +68,8 @@ pub(crate) enum Command {
     Verify(verify::Args),
     /// Retire a node that is gone: its keys leave Redis, its name is free
     Forget(forget::Args),
+    /// Change the number of partitions: the streams are made anew, and producers are asked for everything
+    Repartition(repartition::Args),
     /// Run the agent beside one container engine
     Producer(Box<role::ProducerArgs>),
     /// Run what puts observations in order
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn values_are_checked_before_anything_opens() {
-        let good: [&[&str]; 15] = [
+        let good: [&[&str]; 16] = [
             &["ps", "--node", "n1", "--node", "n2,n3", "--status", "exited", "--name", "web*", "-o", "json"],
             &["ps", "-w"],
             &["up", "--nats-port", "0", "--admin", "9700", "--heartbeat", "1s", "--node", "n_1"],
@@ -143,6 +148,7 @@ mod tests {
             &["services", "--watch", "--project", "shop"],
             &["gaps", "--node", "n1,n2", "-o", "json"],
             &["healthcheck", "projector", "--admin", "0.0.0.0:9653"],
+            &["repartition", "--partitions", "4", "--yes"],
             &["completions", "bash"],
             &["bench", "--nodes", "1000", "--containers", "50", "--seconds", "2", "--rate", "100", "-o", "json"],
         ];
@@ -150,7 +156,7 @@ mod tests {
             let parsed = Cli::read(std::iter::once("deckwatch").chain(args.iter().copied()));
             assert!(parsed.is_ok(), "{args:?}: {}", parsed.expect_err("checked"));
         }
-        let bad: [&[&str]; 18] = [
+        let bad: [&[&str]; 19] = [
             &["ps", "--node", "a.b"],
             &["ps", "--status", "sleeping"],
             &["ps", "--redis", "http://h"],
@@ -166,6 +172,7 @@ mod tests {
             &["sequencer", "--partitions", "0"],
             &["sequencer", "--replicas", "2"],
             &["projector", "--heartbeat", "soon"],
+            &["repartition"],
             &["completions", "tclsh"],
             &["bench", "--nodes", "0"],
             &["bench", "-o", "wide"],

@@ -20,6 +20,7 @@ mod out;
 mod picture;
 mod ps;
 mod records;
+mod repartition;
 mod role;
 #[cfg(test)]
 mod sample;
@@ -74,6 +75,7 @@ async fn run(command: Command) -> Result<(), Ended> {
         Command::Gaps(args) => gaps::run(&args).await,
         Command::Verify(args) => verify::run(&args).await,
         Command::Forget(args) => forget::run(&args).await,
+        Command::Repartition(args) => repartition::run(&args).await,
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Healthcheck(args) => healthcheck::run(&args).await,
         Command::Bench(args) => bench::run(*args).await,

@@ -14,9 +14,9 @@ use service::{Context, Failure, Metrics};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use view::record::State;
 
+use crate::Limits;
 use crate::look::{Memory, Share};
 use crate::sweep::Sweep;
-use crate::Limits;
 use view::trouble::Trouble;
 
 /// How long to wait after a trouble, and before the servers are asked again if they answer.

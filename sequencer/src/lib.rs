@@ -13,12 +13,14 @@ pub mod partition;
 mod publish;
 mod raw;
 mod recover;
+mod repartition;
 mod streams;
 mod tally;
 mod worker;
 
 use std::time::Duration;
 
+pub use repartition::{Survey, remake, survey};
 pub use streams::examine;
 pub use tally::Count;
 
@@ -51,7 +53,7 @@ pub struct Config {
 }
 
 /// Bounds of a sequencer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most observations of one node held because something before them is missing.
     pub held_max: usize,

@@ -123,9 +123,7 @@ impl Bucket {
         let key = text(header::NATS_SUBJECT).and_then(|subject| subject.strip_prefix(&self.subject("")));
         let written_at = text(header::NATS_TIME_STAMP).and_then(|time| time.parse().ok());
         match (key, written_at) {
-            (Some(key), Some(written_at)) => {
-                Ok(Listed { key: key.to_owned(), entry: entry(message)?, written_at })
-            }
+            (Some(key), Some(written_at)) => Ok(Listed { key: key.to_owned(), entry: entry(message)?, written_at }),
             _ => Err(Error::Unreachable("an answer without key or time".to_owned())),
         }
     }

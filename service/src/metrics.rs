@@ -84,7 +84,11 @@ impl Default for Metrics {
         let nodes = Family::default();
         registry.register("nodes", "Nodes, by status", nodes.clone());
         let partitions_held = Family::default();
-        registry.register("partitions_held", "Partitions that this instance works on, by role", partitions_held.clone());
+        registry.register(
+            "partitions_held",
+            "Partitions that this instance works on, by role",
+            partitions_held.clone(),
+        );
         Self(Arc::new(Families {
             registry,
             observations,

@@ -95,7 +95,12 @@ impl Roster {
     }
 
     /// Takes in what a look found.
-    pub(super) fn take_in(&mut self, now: Instant, leases: &BTreeMap<usize, Found>, members: &BTreeMap<Instance, Found>) {
+    pub(super) fn take_in(
+        &mut self,
+        now: Instant,
+        leases: &BTreeMap<usize, Found>,
+        members: &BTreeMap<Instance, Found>,
+    ) {
         let apart = self.looked.replace(now).map_or(LOOKS_APART_MAX, |looked| now.duration_since(looked));
         let looks_again = apart >= LOOKS_APART_MAX;
         for (partition, seen) in self.leases.iter_mut().enumerate() {

@@ -43,7 +43,8 @@ pub fn shares(leases: &[Standing], members: &BTreeSet<Instance>) -> Vec<Option<I
         })
         .collect();
     let mut takers = rest.into_iter().flat_map(|(member, left)| std::iter::repeat_n(member, left));
-    for (whose, _) in whose.iter_mut().zip(leases).filter(|(whose, standing)| whose.is_none() && !is_stranger(standing)) {
+    for (whose, _) in whose.iter_mut().zip(leases).filter(|(whose, standing)| whose.is_none() && !is_stranger(standing))
+    {
         *whose = takers.next();
     }
     whose
@@ -148,7 +149,8 @@ mod tests {
             held.sort_unstable_by(|a, b| b.cmp(a));
             let shared: usize = counts.iter().sum();
             let (each, more) = (shared / alive.len().max(1), shared % alive.len().max(1));
-            let must = held.iter().enumerate().map(|(place, held)| held.saturating_sub(each + usize::from(place < more)));
+            let must =
+                held.iter().enumerate().map(|(place, held)| held.saturating_sub(each + usize::from(place < more)));
             let moved = leases.iter().zip(&whose).filter(|(standing, whose)| {
                 standing.holder().is_some_and(|holder| alive.contains(&holder) && **whose != Some(holder))
             });

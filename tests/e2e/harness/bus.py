@@ -151,6 +151,17 @@ def last_value(url: str, bucket: str, key: str) -> bytes:
     return asyncio.run(ask())
 
 
+def keys(url: str, bucket: str) -> list[str]:
+    """All keys of a bucket."""
+
+    async def ask() -> list[str]:
+        async with connection(url) as client:
+            info = await client.jetstream().stream_info(f"KV_{bucket}", subjects_filter=">")
+            return [subject.removeprefix(f"$KV.{bucket}.") for subject in info.state.subjects or {}]
+
+    return asyncio.run(ask())
+
+
 def delete_message(url: str, stream: str, sequence: int) -> None:
     async def delete() -> None:
         async with connection(url) as client:

@@ -77,7 +77,9 @@ impl World {
             self.actors = actors;
             for partition in 0..self.partitions {
                 let believe = self.actors.iter().filter(|actor| {
-                    actor.is_there && actor.mine[partition].working && actor.until[partition].is_some_and(|until| self.now < until)
+                    actor.is_there
+                        && actor.mine[partition].working
+                        && actor.until[partition].is_some_and(|until| self.now < until)
                 });
                 assert!(believe.count() <= 1, "two work on partition {partition}");
             }
@@ -142,7 +144,9 @@ impl World {
     /// Who works on each partition; 0 for nobody.
     fn at_work(&self) -> Vec<u64> {
         let works = |actor: &&Actor, partition: usize| {
-            actor.is_there && actor.mine[partition].working && actor.until[partition].is_some_and(|until| self.now < until)
+            actor.is_there
+                && actor.mine[partition].working
+                && actor.until[partition].is_some_and(|until| self.now < until)
         };
         let at_work = (0..self.partitions)
             .map(|partition| self.actors.iter().find(|actor| works(actor, partition)).map_or(0, |actor| actor.me.0));
