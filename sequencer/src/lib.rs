@@ -16,6 +16,7 @@ mod recover;
 mod repartition;
 mod streams;
 mod tally;
+pub mod warm;
 mod worker;
 
 use std::time::Duration;

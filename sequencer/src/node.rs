@@ -69,7 +69,7 @@ impl Node {
         let at = Position { epoch: state.epoch, instance: state.instance, next: state.next_seq, closed: state.closed };
         let listing = (state.stating_sequence != 0).then(|| Listing::after(state.next_seq));
         let known = told.containers.into_iter().map(|container| (container.id, container.into()));
-        Self {
+        let mut node = Self {
             name,
             rules,
             order: Reorder::new(rules.order, at),
@@ -82,7 +82,10 @@ impl Node {
             asked_at: None,
             cursor_at: now + rules.cursor_every / 2,
             ordered: Vec::new(),
-        }
+        };
+        // The life before had dropped them, too; who read along has not kept them.
+        node.drop_tombstones();
+        node
     }
 
     pub(crate) fn is_lost(&self) -> bool {

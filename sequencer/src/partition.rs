@@ -184,7 +184,7 @@ pub struct Start {
 }
 
 /// What the records tell of a node.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recovered {
     /// The state in its last record.
     pub state: NodeState,

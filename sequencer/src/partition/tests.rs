@@ -14,6 +14,7 @@ use domain::{
 };
 
 use super::*;
+use crate::warm::Warm;
 
 const RULES: Rules = Rules {
     order: ordering::Limits { held_max: 100, gap_wait: 100, coming_max: 3 },
@@ -37,14 +38,8 @@ impl Desk {
 
     /// A new writing life over what is left of the records.
     fn recover(raw: Vec<Batch>, records: Vec<Record>, raw_cut: bool) -> Self {
-        let mut last = BTreeMap::new();
-        for (index, record) in records.iter().enumerate() {
-            last.insert(format!("{} {:?}", record.node, record.state_subject()), index);
-        }
-        let mut last: Vec<usize> = last.into_values().collect();
-        last.sort_unstable();
-        let mut recovered = BTreeMap::new();
-        last.into_iter().for_each(|index| fold_recovered(&mut recovered, records[index].clone()));
+        check_warm(&records);
+        let recovered = cold(&records, 1);
         let count = u64::try_from(records.len()).expect("a length fits");
         let raw_next = if raw_cut { 1 } else { records.last().map_or(1, |last| last.recovery.raw_sequence) };
         let start = Start { writer: Writer(count + 1), last: count, raw_next, raw_created: 7, raw_cut, now: 0 };
@@ -92,7 +87,53 @@ impl Desk {
 
     /// What was recorded since record `from`.
     fn told(&self, from: usize) -> String {
+        check_warm(&self.records);
         self.records[from..].iter().map(tell).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What recovery reads of the records from sequence `first` on: the last one of each subject.
+fn cold(records: &[Record], first: usize) -> BTreeMap<NodeName, Recovered> {
+    let mut recovered = BTreeMap::new();
+    last_of_each(records, first).into_iter().for_each(|index| fold_recovered(&mut recovered, records[index].clone()));
+    recovered
+}
+
+fn last_of_each(records: &[Record], first: usize) -> Vec<usize> {
+    let mut last = BTreeMap::new();
+    for (index, record) in records.iter().enumerate().skip(first - 1) {
+        last.insert(format!("{} {:?}", record.node, record.state_subject()), index);
+    }
+    let mut last: Vec<usize> = last.into_values().collect();
+    last.sort_unstable();
+    last
+}
+
+/// What one knows who read the last record of each subject, and from record `from` on read along.
+fn warm(records: &[Record], from: usize, first: usize) -> BTreeMap<NodeName, Recovered> {
+    let mut warm = Warm::default();
+    for index in last_of_each(&records[..from], 1).into_iter().chain(from..records.len()) {
+        warm.fold(u64::try_from(index + 1).expect("an index fits"), records[index].clone());
+    }
+    warm.recovered(u64::try_from(first).expect("an index fits"))
+}
+
+/// In one order, and without the tombstones that a life drops when it begins.
+fn settled(mut recovered: BTreeMap<NodeName, Recovered>) -> BTreeMap<NodeName, Recovered> {
+    for told in recovered.values_mut() {
+        let floor = AsOf { epoch: told.state.epoch, tick: told.state.as_of_floor };
+        told.containers.retain(|state| state.status != Status::Removed || state.freshness() >= floor);
+        told.containers.sort_by_key(|state| state.id);
+    }
+    recovered
+}
+
+/// Who read along begins as who reads it all, wherever it began to and whatever is trimmed since.
+fn check_warm(records: &[Record]) {
+    let length = records.len();
+    for (from, first) in [(0, 1), (length / 2, 1), (length, 1), (length / 3, 1 + length / 2), (0, length.max(1))] {
+        let told = settled(warm(records, from, first));
+        assert_eq!(told, settled(cold(records, first)), "{length} records, along from {from}, kept from {first}");
     }
 }
 
