@@ -12,6 +12,7 @@ mod node;
 pub mod partition;
 mod publish;
 mod raw;
+mod records;
 mod recover;
 mod repartition;
 mod streams;

@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::Context as JetStream;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind, Stream};
 use domain::record::Recovery;
 use domain::wire::Wire;
 use domain::{NodeName, Partition, Record, Writer};
-use futures::StreamExt;
 
 use crate::Config;
-use crate::partition::{Millis, Recovered, Start, fold_recovered};
+use crate::partition::{Recovered, Start, fold_recovered};
+use crate::records::{Read, Records};
+use crate::warm::End;
 use crate::worker::Broken;
+use crate::worker::along::Along;
 
 /// How long the server may be silent while records are read.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// How long the server keeps a reader that went away.
-const READER_KEPT: Duration = Duration::from_secs(30);
+/// Most records since the last one that was read along: to read all anew costs no more then.
+const LEFT_MAX: u64 = 50_000;
 
 /// How a stream is, as its leader tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub(crate) struct Extent {
 }
 
 impl Extent {
-    fn of(stream: &Stream) -> Self {
+    pub(crate) fn of(stream: &Stream) -> Self {
         let info = stream.cached_info();
         let created = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
         Self { created, first: info.state.first_sequence, last: info.state.last_sequence }
@@ -55,7 +57,7 @@ pub(crate) async fn look_at_state(
     open_state(jetstream, config, partition).await.map(|stream| Extent::of(&stream))
 }
 
-async fn open_state(jetstream: &JetStream, config: &Config, partition: Partition) -> Result<Stream, Broken> {
+pub(crate) async fn open_state(jetstream: &JetStream, config: &Config, partition: Partition) -> Result<Stream, Broken> {
     let stream = jetstream.get_stream(config.prefix.state_stream(partition)).await;
     stream.map_err(|error| Broken::new("cannot look at the stream of records", &error))
 }
@@ -70,32 +72,74 @@ pub(crate) struct Told {
     pub(crate) nodes: BTreeMap<NodeName, Recovered>,
 }
 
-/// Where to begin, and what the records tell.
+/// Where to begin, and what the records tell: those that were not read along, if that still counts, else all.
 pub(crate) async fn recover(
     jetstream: &JetStream,
     config: &Config,
     partition: Partition,
-    now: Millis,
+    along: Option<Along>,
 ) -> Result<Told, Broken> {
     let stream = open_state(jetstream, config, partition).await?;
-    let Extent { created: state_created, last, .. } = Extent::of(&stream);
-    let mut recovered = BTreeMap::new();
-    let mut recovery = None;
-    if stream.cached_info().state.messages > 0 {
-        read_last_records(&stream, config.prefix.state_all(partition), last, |record, sequence| {
-            if sequence == last {
-                recovery = Some(record.recovery);
-            }
-            fold_recovered(&mut recovered, record);
-        })
-        .await?;
-    }
+    let extent = Extent::of(&stream);
+    let all = config.prefix.state_all(partition);
+    let read = match along {
+        Some(along) => read_on(&stream, all.clone(), extent, along).await?,
+        None => None,
+    };
+    let read_along = read.is_some();
+    let (recovered, recovery) = match read {
+        Some(read) => read,
+        None if stream.cached_info().state.messages > 0 => read_last_records(&stream, all, extent.last).await?,
+        None => (BTreeMap::new(), None),
+    };
     let raw = look_at_raw(jetstream, config).await?;
     let (raw_next, raw_cut) = begin(raw, recovery);
     let writer = Writer(service::random());
-    tracing::info!(%partition, last, raw_next, raw_cut, nodes = recovered.len(), %writer, "recovered");
-    let start = Start { writer, last, raw_next, raw_created: raw.created, raw_cut, now };
+    let Extent { created: state_created, last, .. } = extent;
+    tracing::info!(%partition, last, raw_next, raw_cut, read_along, nodes = recovered.len(), %writer, "recovered");
+    let start = Start { writer, last, raw_next, raw_created: raw.created, raw_cut, now: 0 };
     Ok(Told { start, state_created, nodes: recovered })
+}
+
+/// What the records tell, and what the last of them says of a restart.
+type Recalled = (BTreeMap<NodeName, Recovered>, Option<Recovery>);
+
+/// Reads what came since; none if what was read along is not what the leader has, or too much came.
+async fn read_on(stream: &Stream, all: String, extent: Extent, along: Along) -> Result<Option<Recalled>, Broken> {
+    let Along { created, mut warm } = along;
+    let Some(end) = warm.end() else { return Ok(None) };
+    let kept = (extent.first..=extent.last).contains(&end.sequence);
+    let left = extent.last.saturating_sub(end.sequence);
+    if created != extent.created || !kept || left > LEFT_MAX || !is_written(stream, end).await? {
+        return Ok(None);
+    }
+    if left > 0 {
+        let from = DeliverPolicy::ByStartSequence { start_sequence: end.sequence + 1 };
+        let (mut records, _) = Records::open(stream, all, from).await?;
+        for sequence in end.sequence + 1..=extent.last {
+            let read = in_time(records.next()).await?;
+            match read.record {
+                Ok(record) if read.sequence == sequence => warm.fold(sequence, record),
+                Ok(_) | Err(_) => return Ok(None),
+            }
+        }
+    }
+    let recovery = warm.end().map(|end| end.recovery);
+    Ok(Some((warm.recovered(extent.first), recovery)))
+}
+
+/// The leader has that record, by that writer.
+pub(crate) async fn is_written(stream: &Stream, end: End) -> Result<bool, Broken> {
+    match stream.get_raw_message(end.sequence).await {
+        Ok(message) => Ok(Record::decode(&message.payload).is_ok_and(|record| record.writer == end.writer)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(false),
+        Err(error) => Err(Broken::new("cannot look at a record", &error)),
+    }
+}
+
+async fn in_time<T>(read: impl Future<Output = Result<T, Broken>>) -> Result<T, Broken> {
+    let silent = |_| Err(Broken::because("the records cannot be read: the server is silent"));
+    tokio::time::timeout(SILENCE_MAX, read).await.unwrap_or_else(silent)
 }
 
 /// From where the stream of observations is read, and whether some of it may have been lost.
@@ -110,47 +154,28 @@ fn begin(raw: Extent, recovery: Option<Recovery>) -> (u64, bool) {
 }
 
 /// The last record of each subject, in the stream's order, up to and with `last`.
-async fn read_last_records(
-    stream: &Stream,
-    all: String,
-    last: u64,
-    mut each: impl FnMut(Record, u64),
-) -> Result<(), Broken> {
-    let reader = stream.create_consumer(pull::Config {
-        deliver_policy: DeliverPolicy::LastPerSubject,
-        filter_subject: all,
-        ack_policy: AckPolicy::None,
-        inactive_threshold: READER_KEPT,
-        memory_storage: true,
-        num_replicas: 1,
-        ..pull::Config::default()
-    });
-    let reader = reader.await.map_err(|error| Broken::new("cannot read the records", &error))?;
-    let expected = reader.cached_info().num_pending;
-    let mut messages = reader.messages().await.map_err(|error| Broken::new("cannot read the records", &error))?;
-    let mut count = 0;
-    while count < expected {
-        let message = tokio::time::timeout(SILENCE_MAX, messages.next()).await;
-        let message = message.map_err(|_| Broken::because("the records cannot be read: the server is silent"))?;
-        let message = message.ok_or_else(|| Broken::because("the records cannot be read: the reader ended"))?;
-        let message = message.map_err(|error| Broken::new("the records cannot be read", &error))?;
-        let info = message.info().map_err(|error| Broken::new("the records cannot be read", &error.to_string()))?;
-        count += 1;
-        if info.consumer_sequence != count {
-            return Err(Broken::because("the records cannot be read: the server left some out"));
-        }
-        if info.stream_sequence > last {
+async fn read_last_records(stream: &Stream, all: String, last: u64) -> Result<Recalled, Broken> {
+    let (mut recovered, mut recovery) = (BTreeMap::new(), None);
+    let (mut records, expected) = Records::open(stream, all, DeliverPolicy::LastPerSubject).await?;
+    for _ in 0..expected {
+        let Read { sequence, record } = in_time(records.next()).await?;
+        if sequence > last {
             return Err(Broken::because("another sequencer writes at the same time"));
         }
-        match Record::decode(&message.payload) {
-            Ok(record) => each(record, info.stream_sequence),
+        match record {
+            Ok(record) => {
+                if sequence == last {
+                    recovery = Some(record.recovery);
+                }
+                fold_recovered(&mut recovered, record);
+            }
             Err(error) => {
                 // Nobody but a sequencer writes here. What is not of its making cannot be built upon.
-                tracing::error!(sequence = info.stream_sequence, %error, "a record that cannot be read is passed over");
+                tracing::error!(sequence, %error, "a record that cannot be read is passed over");
             }
         }
     }
-    Ok(())
+    Ok((recovered, recovery))
 }
 
 /// The last message of this partition in the stream of observations, from its leader; 0 if none is kept.

@@ -1,5 +1,6 @@
 //! Works on one partition: takes the lease, recovers, then reads, decides, publishes, until something breaks; then anew.
 
+pub(crate) mod along;
 mod beside;
 mod life;
 mod retries;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 
 use crate::partition::{Millis, Partition, Rules};
 use crate::tally::Tally;
+use crate::worker::along::Along;
 use crate::worker::life::{Life, Readers};
 use crate::worker::retries::Retries;
 use crate::{Config, raw, recover};
@@ -63,9 +65,9 @@ pub(crate) async fn run(
     let mut retries = Retries::default();
     while !worker.context.stop.is_stopped() {
         let (lived, began) = if lease.is_healthy() {
-            let Some(held) = worker.wait_for(&lease).await else { break };
+            let Some((held, along)) = worker.wait_for(&lease).await else { break };
             let began = Instant::now();
-            (worker.live(&held, &retries).await, Some(began))
+            (worker.live(&held, &retries, along).await, Some(began))
         } else {
             // The lease is raised again only when recovery is seen to succeed.
             (worker.try_out(&lease).await, None)
@@ -132,24 +134,31 @@ impl Worker {
     }
 
     /// The same, and what the record tells.
-    async fn open(&self) -> Result<Opened, Ended> {
+    async fn open(&self, along: Option<Along>) -> Result<Opened, Ended> {
         let (single, jetstream) = self.connect().await?;
-        let told = recover::recover(&jetstream, &self.config, self.number, 0).await?;
+        let told = recover::recover(&jetstream, &self.config, self.number, along).await?;
         Ok(Opened { single, jetstream, told })
     }
 
-    /// Waits for the lease; none when stopped first. Standing by is being ready.
-    async fn wait_for(&self, lease: &Lease) -> Option<Held> {
-        loop {
-            if lease.is_anothers() {
-                self.context.health.ready("records");
+    /// Waits for the lease, and reads along meanwhile; none when stopped first.
+    async fn wait_for(&self, lease: &Lease) -> Option<(Held, Option<Along>)> {
+        let mut along = None;
+        let stands_by = async {
+            loop {
+                // Standing by is being ready.
+                if lease.is_anothers() {
+                    self.context.health.ready("records");
+                }
+                tokio::time::sleep(RETRY_TIME).await;
             }
-            tokio::select! {
-                () = self.context.stop.stopped() => return None,
-                held = lease.held() => return Some(held),
-                () = tokio::time::sleep(RETRY_TIME) => {}
-            }
-        }
+        };
+        let held = tokio::select! {
+            () = self.context.stop.stopped() => return None,
+            held = lease.held() => held,
+            never = self.read_along(lease, &mut along) => match never {},
+            () = stands_by => return None,
+        };
+        Some((held, along))
     }
 
     /// Whether a life could begin. While another instance writes only it can tell where the record ends.
@@ -160,13 +169,13 @@ impl Worker {
             recover::look_at_state(&jetstream, &self.config, self.number).await?;
             return Ok(());
         }
-        self.open().await.map(drop)
+        self.open(None).await.map(drop)
     }
 
     /// One writing life: from recovery until the lease is lost, something breaks or the context is stopped.
-    async fn live(&self, held: &Held, retries: &Retries) -> Result<(), Ended> {
+    async fn live(&self, held: &Held, retries: &Retries, along: Option<Along>) -> Result<(), Ended> {
         let began = Instant::now();
-        let Opened { single, jetstream, told: recovered } = self.open().await?;
+        let Opened { single, jetstream, told: recovered } = self.open(along).await?;
         let start = recovered.start;
         let messages = raw::read_from(&jetstream, &self.config, self.number, start.raw_next).await?;
         let subscribe = |subject: String| single.client.subscribe(subject);

@@ -87,8 +87,15 @@ class Fleet:
 
 def held(role: Role) -> int:
     """As the instance says itself."""
-    (value,) = [value for name, value in http.samples(role.port).items() if name.startswith("deckwatch_partitions_held")]
-    return int(value)
+    samples = http.samples(role.port)
+    found = [int(value) for name, value in samples.items() if name.startswith("deckwatch_partitions_held")]
+    assert len(found) == 1, f"{role.process.name} says of {len(found)} roles what it holds"
+    return found[0]
+
+
+def recovered(role: Role) -> list[str]:
+    """What a sequencer logged when it began to write."""
+    return [line for line in role.process.stderr.read_text().splitlines() if "recovered" in line]
 
 
 def share(roles: list[Role], counts: list[int]) -> bool:
@@ -130,6 +137,9 @@ def test_work_is_shared_and_moves_with_no_stamp_lost(fleet, containers):
         promised(lambda: fleet.told(later), TAKEN_OVER, "all partitions go on without the killed ones", killed)
         for role in roles:
             assert share(of(fleet, role), [4])
+        # What the other read along is enough.
+        ends = recovered(of(fleet, "sequencer")[0])
+        assert len(ends) == 4 and all("read_along=true" in line for line in ends[2:]), ends
 
         for role in roles:
             fleet.add(role, 3)
