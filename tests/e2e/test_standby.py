@@ -225,3 +225,21 @@ def test_one_partition_becomes_four(tmp_path_factory, engine, containers):
             assert story.stamp_gaps and story.epochs[-1] > 1, story
     finally:
         stack.stop()
+
+
+def test_who_is_refused_does_not_flap(own_stack, containers):
+    """Not ready as long as its records are refused, and ready and right when they are taken again."""
+    stack = own_stack
+    stack.wait_settled()
+    bus.change(stack.nats.url, "DECKWATCH_STATE_0", max_msg_size=1)
+    containers.run(STUBBORN)
+    eventually(lambda: http.readiness(stack.sequencer.port)[0] == 503, 20, "it says that it is not ready")
+    found, end = set(), time.monotonic() + 4
+    while time.monotonic() < end:
+        found.add(http.readiness(stack.sequencer.port)[0])
+        time.sleep(0.02)
+    assert found == {503}, "it flapped"
+    bus.change(stack.nats.url, "DECKWATCH_STATE_0", max_msg_size=-1)
+    stack.sequencer.wait_ready()
+    _, story = stack.wait_settled()
+    assert story.epochs == [1] and not story.stamp_gaps

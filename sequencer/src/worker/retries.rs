@@ -15,18 +15,20 @@ const READY_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Retries {
     row: u32,
+    broke: bool,
 }
 
 impl Retries {
     /// A life broke off that lasted so long; answers how long to rest.
     pub(super) fn broke(&mut self, lasted: Duration) -> Duration {
+        self.broke = true;
         self.row = if lasted >= STEADY { 0 } else { self.row.saturating_add(1) };
         REST.saturating_mul(2_u32.saturating_pow(self.row.saturating_sub(1))).min(REST_MAX)
     }
 
     /// How long the next life has to last until it is called ready.
     pub(super) fn steady_after(&self) -> Duration {
-        if self.row > 1 { READY_AFTER } else { Duration::ZERO }
+        if self.broke { READY_AFTER } else { Duration::ZERO }
     }
 }
 
@@ -45,9 +47,9 @@ mod tests {
     #[test]
     fn one_lost_acknowledgement_costs_a_moment() {
         let mut retries = Retries::default();
+        assert_eq!(retries.steady_after(), Duration::ZERO);
         assert_eq!(retries.broke(Duration::from_secs(3600)), REST);
-        assert_eq!(retries.steady_after(), Duration::ZERO);
-        assert_eq!(retries.broke(Duration::from_secs(1)), REST);
-        assert_eq!(retries.steady_after(), Duration::ZERO);
+        assert_eq!(retries.broke(Duration::from_secs(3600)), REST);
+        assert_eq!(retries.steady_after(), READY_AFTER);
     }
 }

@@ -211,7 +211,7 @@ impl Keeper {
         }
         let mut writes = stream::iter(writes).buffer_unordered(WRITES_MAX);
         while let Some((partition, began, value, written)) = writes.next().await {
-            self.note(partition, began, value, written);
+            self.note(partition, began, value, &written);
         }
     }
 
@@ -222,7 +222,7 @@ impl Keeper {
     }
 
     /// Takes note of what became of a write.
-    fn note(&mut self, partition: usize, began: Instant, value: Value, written: Result<u64, Error>) {
+    fn note(&mut self, partition: usize, began: Instant, value: Value, written: &Result<u64, Error>) {
         match written {
             Ok(revision) => {
                 if value.holder.is_none() {
@@ -231,7 +231,7 @@ impl Keeper {
                 if value.holder.is_some() && !self.is_held(partition) && !self.roster.is_drained(partition) {
                     tracing::info!(role = self.role, partition, "took the lease");
                 }
-                self.roster.wrote(partition, began, revision, value);
+                self.roster.wrote(partition, began, *revision, value);
                 let until = value.holder.is_some() && !self.roster.is_drained(partition);
                 // Nobody takes it earlier than so long after the write, which came later than its beginning.
                 let until = until.then_some(began + TAKE_AFTER);

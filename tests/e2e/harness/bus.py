@@ -206,6 +206,22 @@ def make_anew(url: str, stream: str) -> None:
     asyncio.run(remake())
 
 
+def change(url: str, stream: str, **settings) -> None:
+    """Another hand changes settings of the stream."""
+
+    async def update() -> None:
+        async with connection(url) as client:
+
+            async def ask(what: str, payload: bytes = b"") -> dict:
+                answer = json.loads((await client.request(f"$JS.API.STREAM.{what}.{stream}", payload, timeout=5)).data)
+                assert "error" not in answer, answer
+                return answer
+
+            await ask("UPDATE", json.dumps((await ask("INFO"))["config"] | settings).encode())
+
+    asyncio.run(update())
+
+
 def stream_exists(url: str, stream: str) -> bool:
     try:
         stream_size(url, stream)
