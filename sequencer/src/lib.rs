@@ -18,6 +18,7 @@ mod repartition;
 mod streams;
 mod tally;
 pub mod warm;
+mod whole;
 mod worker;
 
 use std::time::Duration;

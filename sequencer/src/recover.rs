@@ -14,6 +14,7 @@ use crate::Config;
 use crate::partition::{Recovered, Start, fold_recovered};
 use crate::records::{Read, Records};
 use crate::warm::End;
+use crate::whole;
 use crate::worker::Broken;
 use crate::worker::along::Along;
 
@@ -79,12 +80,12 @@ pub(crate) async fn recover(
     partition: Partition,
     along: Option<Along>,
 ) -> Result<Told, Broken> {
-    let stream = open_state(jetstream, config, partition).await?;
+    let whole::Whole { stream, trimmed } = whole::open(jetstream, &config.prefix.state_stream(partition)).await?;
     let extent = Extent::of(&stream);
     let all = config.prefix.state_all(partition);
     let read = match along {
-        Some(along) => read_on(&stream, all.clone(), extent, along).await?,
-        None => None,
+        Some(along) if !trimmed => read_on(&stream, all.clone(), extent, along).await?,
+        Some(_) | None => None,
     };
     let read_along = read.is_some();
     let (recovered, recovery) = match read {
@@ -97,7 +98,7 @@ pub(crate) async fn recover(
     let writer = Writer(service::random());
     let Extent { created: state_created, last, .. } = extent;
     tracing::info!(%partition, last, raw_next, raw_cut, read_along, nodes = recovered.len(), %writer, "recovered");
-    let start = Start { writer, last, raw_next, raw_created: raw.created, raw_cut, now: 0 };
+    let start = Start { writer, last, raw_next, raw_created: raw.created, raw_cut, trimmed, now: 0 };
     Ok(Told { start, state_created, nodes: recovered })
 }
 

@@ -32,6 +32,8 @@ struct State {
     healthy: bool,
     /// Another instance works.
     anothers: bool,
+    /// Nobody will work any more.
+    dropped: bool,
 }
 
 impl State {
@@ -41,7 +43,7 @@ impl State {
     }
 }
 
-/// One partition's lease, as who works on it sees it.
+/// One partition's lease, as who works on it sees it. When the role ends it is given back as soon as this is dropped.
 pub struct Lease {
     partition: Partition,
     state: watch::Sender<State>,
@@ -50,7 +52,7 @@ pub struct Lease {
 
 impl Lease {
     fn new(partition: Partition, ended: Arc<Notify>) -> Self {
-        let state = State { until: None, working: false, healthy: true, anothers: false };
+        let state = State { until: None, working: false, healthy: true, anothers: false, dropped: false };
         Self { partition, state: watch::Sender::new(state), ended }
     }
 
@@ -88,6 +90,13 @@ impl Lease {
     /// Another instance works on the partition.
     pub fn is_anothers(&self) -> bool {
         self.state.borrow().anothers
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.state.send_modify(|state| state.dropped = true);
+        self.ended.notify_one();
     }
 }
 

@@ -95,7 +95,11 @@ impl Keeper {
         }
         loop {
             let is_done = done.is_stopped();
-            let steps = self.roster.last_steps(Instant::now(), &self.mine());
+            let mut mine = self.mine();
+            for (mine, state) in mine.iter_mut().zip(&self.states) {
+                mine.working = !state.borrow().dropped;
+            }
+            let steps = self.roster.last_steps(Instant::now(), &mine);
             drop(tokio::time::timeout(END_TIME, self.act(steps)).await);
             self.tell(context);
             if is_done {
