@@ -70,6 +70,9 @@ pub(crate) fn failure(error: &Error) -> Failure {
     if error.is_refused() {
         return Failure::unanswered(format!("{error}; give the right password with --redis-password-file"));
     }
+    if store::is_not_loaded(error) {
+        return Failure::unanswered(format!("{error}; wait for the projector to load its functions, or start it"));
+    }
     Failure::unanswered(format!(
         "{error}; start Redis and a projector (`deckwatch up`), or name where Redis is with --redis"
     ))

@@ -76,15 +76,9 @@ impl Keys {
     pub(crate) async fn standings(&self, nodes: &[NodeName]) -> Result<Vec<Standing>, Error> {
         let mut standings = Vec::with_capacity(nodes.len());
         for part in nodes.chunks(PIPELINE_MAX) {
-            let commands: Vec<_> = part.iter().map(|node| self.ask_standing(node)).collect();
-            let mut pipeline = redis::pipe();
-            for (checkpoint, name) in &commands {
-                pipeline.add_command(checkpoint.clone()).add_command(name.clone());
-            }
-            let answers: Vec<Value> = match self.store.pipeline(&pipeline).await {
-                Err(error) if !error.is_away() => self.one_by_one(&commands).await?,
-                result => result?,
-            };
+            let commands: Vec<_> = part.iter().flat_map(|node| self.ask_standing(node)).collect();
+            // A key of the wrong type reads as absent, and the rebuild that follows puts it right.
+            let answers = self.store.batch(&commands).await?;
             standings.extend(answers.chunks(2).map(|pair| {
                 let fields = pair.first().and_then(texts).and_then(|fields| fields.try_into().ok());
                 let name = pair.get(1).and_then(text).unwrap_or_default();
@@ -95,21 +89,11 @@ impl Keys {
         Ok(standings)
     }
 
-    fn ask_standing(&self, node: &NodeName) -> (Cmd, Cmd) {
+    fn ask_standing(&self, node: &NodeName) -> [Cmd; 2] {
         let (mut checkpoint, mut name) = (redis::cmd("HMGET"), redis::cmd("HGET"));
         checkpoint.arg(self.prefix.checkpoint_key(node)).arg(&CHECKPOINT_FIELDS);
         name.arg(self.prefix.node_key(node)).arg("name");
-        (checkpoint, name)
-    }
-
-    /// A key of the wrong type reads as absent, and the rebuild that follows puts it right.
-    async fn one_by_one(&self, commands: &[(Cmd, Cmd)]) -> Result<Vec<Value>, Error> {
-        let mut answers = Vec::with_capacity(2 * commands.len());
-        for (checkpoint, name) in commands {
-            answers.push(of_its_type(self.store.query(checkpoint).await)?);
-            answers.push(of_its_type(self.store.query(name).await)?);
-        }
-        Ok(answers)
+        [checkpoint, name]
     }
 
     /// Changes a node's keys, if they stand at the checkpoint that the arguments begin with.
@@ -166,11 +150,10 @@ impl Keys {
     pub(crate) async fn beats(&self, beats: &BTreeMap<NodeName, Timestamp>) -> Result<(), Error> {
         let beats: Vec<_> = beats.iter().collect();
         for part in beats.chunks(PIPELINE_MAX) {
-            let mut pipeline = redis::pipe();
-            for (node, at) in part {
-                pipeline.add_command(Function::Beat.call(&self.prefix, &self.prefix.node_key(node), &[at.to_string()]));
-            }
-            self.store.pipeline::<Vec<Value>>(pipeline.ignore_errors()).await?;
+            let commands = part
+                .iter()
+                .map(|(node, at)| Function::Beat.call(&self.prefix, &self.prefix.node_key(node), &[at.to_string()]));
+            self.store.batch(&commands.collect::<Vec<_>>()).await?;
         }
         Ok(())
     }

@@ -33,9 +33,14 @@ local function peek(command, key, ...)
   return answer
 end
 
--- What all keys of the node begin with.
+-- What all keys of the node begin with. While the slot is being moved to another server some keys may be here and some
+-- there. Then either server refuses to look for two keys that are not there: so that is tried before anything is read or
+-- changed, and what would see half of them, or end halfway, does not begin.
 local function base_of(keys)
-  return string.sub(keys[1], 1, -5)
+  local base = string.sub(keys[1], 1, -5)
+  local answer = redis.pcall('EXISTS', base .. 'moving', base .. 'moved')
+  if type(answer) == 'table' and answer.err then error({err = 'TRYAGAIN the slot of ' .. keys[1] .. ' is being moved'}) end
+  return base
 end
 
 local function checkpoint_of(base, read)

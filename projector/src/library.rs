@@ -14,11 +14,11 @@ pub fn library(prefix: &Prefix) -> String {
     LIBRARY_SOURCE.replace("@LIBRARY@", &prefix.library(SCHEMA))
 }
 
-/// Loads the library, over an older text of the same version.
+/// Loads the library, over an older text of the same version, into every server that has keys of its own.
 pub(crate) async fn load(store: &Store, prefix: &Prefix) -> Result<(), Error> {
     let mut load = redis::cmd("FUNCTION");
     load.arg("LOAD").arg("REPLACE").arg(library(prefix));
-    store.query::<String>(&load).await.map(drop)
+    store.each::<String>(&load).await.map(drop)
 }
 
 /// A function of the library.

@@ -103,17 +103,8 @@ pub(crate) async fn read(
     node: &NodeName,
     members: &[Member],
 ) -> Result<Vec<Option<Told>>, Error> {
-    let mut pipeline = redis::pipe();
-    for member in members {
-        for question in questions(prefix, node, member) {
-            pipeline.add_command(question);
-        }
-    }
-    if members.is_empty() {
-        return Ok(Vec::new());
-    }
-    let answers: Vec<Value> = store.pipeline(pipeline.ignore_errors()).await?;
-    let mut answers = answers.into_iter();
+    let questions: Vec<Cmd> = members.iter().flat_map(|member| questions(prefix, node, member)).collect();
+    let mut answers = store.batch(&questions).await?.into_iter();
     let told = members.iter().map(|member| match member {
         Member::Container(_) => read_in(answers.next()?).map(Told::In),
         Member::Service(_) => {

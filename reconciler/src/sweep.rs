@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::node::{DriftKind, NodeChange, NodeStatus};
 use domain::{ContainerId, NodeName, Prefix, Subject};
 use redis::{Cmd, Value};
+use service::redis::Scan;
 use view::record::{Absence, State};
 use view::store::NodeView;
 
@@ -24,7 +25,7 @@ const NODES_MAX: usize = 1000;
 /// Where it is.
 #[derive(Default)]
 pub(crate) struct Sweep {
-    cursor: u64,
+    scan: Scan,
     /// Nodes with drifts that nobody puts right, or of which their producers are yet to be told.
     memories: BTreeMap<NodeName, Memory>,
 }
@@ -52,12 +53,9 @@ impl Sweep {
     pub(crate) async fn go_on(&mut self, desk: &Desk) -> Result<(), Trouble> {
         let mut keys = BTreeSet::new();
         loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(self.cursor).arg("MATCH").arg(format!("{}:*", desk.prefix)).arg("COUNT").arg(SCAN_COUNT);
-            let (cursor, part): (u64, Vec<Vec<u8>>) = desk.store.query(&scan).await?;
-            self.cursor = cursor;
+            let part = desk.store.scan(&mut self.scan, &format!("{}:*", desk.prefix), SCAN_COUNT).await?;
             keys.extend(part.into_iter().filter_map(|key| String::from_utf8(key).ok()));
-            if cursor == 0 || keys.len() >= desk.limits.swept {
+            if self.scan.is_at_begin() || keys.len() >= desk.limits.swept {
                 break;
             }
         }
@@ -82,7 +80,7 @@ impl Sweep {
                 self.memories.insert(node, memory);
             }
         }
-        if self.cursor == 0 {
+        if self.scan.is_at_begin() {
             self.memories.values_mut().for_each(|memory| memory.ledger.end_turn());
         }
         self.memories.retain(|_, memory| !memory.unsaid.is_empty() || !memory.ledger.is_empty());
@@ -149,11 +147,8 @@ impl Desk {
     async fn ask(&self, suspects: &[Suspect], question: impl Fn(&Suspect) -> Cmd) -> Result<Vec<bool>, Trouble> {
         let mut answers = Vec::with_capacity(suspects.len());
         for part in suspects.chunks(SCAN_COUNT) {
-            let mut pipeline = redis::pipe();
-            part.iter().map(&question).for_each(|command| {
-                pipeline.add_command(command);
-            });
-            let values: Vec<Value> = self.store.pipeline(pipeline.ignore_errors()).await?;
+            let questions: Vec<Cmd> = part.iter().map(&question).collect();
+            let values = self.store.batch(&questions).await?;
             answers.extend(values.into_iter().map(|value| redis::from_redis_value::<i64>(value).is_ok_and(|n| n != 0)));
         }
         Ok(answers)
@@ -173,15 +168,8 @@ impl Desk {
     async fn named(&self, members: Vec<Member>) -> Result<Vec<(Member, Vec<NodeName>)>, Trouble> {
         let mut answers = Vec::with_capacity(members.len());
         for part in members.chunks(SCAN_COUNT) {
-            let mut pipeline = redis::pipe();
-            for member in part {
-                match member {
-                    Member::Container(id) => pipeline.cmd("SMEMBERS").arg(self.prefix.id_key(id)),
-                    Member::Service(service) => pipeline.cmd("HKEYS").arg(self.prefix.service_key(service)),
-                };
-            }
-            let values: Vec<Value> = self.store.pipeline(pipeline.ignore_errors()).await?;
-            answers.extend(values);
+            let questions: Vec<Cmd> = part.iter().map(|member| nodes_of(&self.prefix, member)).collect();
+            answers.extend(self.store.batch(&questions).await?);
         }
         let named = members.into_iter().zip(answers).map(|(member, answer)| {
             let nodes = nodes_in(&member, answer);
@@ -264,6 +252,17 @@ impl Desk {
     async fn exists(&self, key: String) -> Result<bool, Trouble> {
         Ok(self.store.query::<i64>(redis::cmd("EXISTS").arg(key)).await? != 0)
     }
+}
+
+/// Asks which nodes a key in another slot names.
+fn nodes_of(prefix: &Prefix, member: &Member) -> Cmd {
+    let (name, key) = match member {
+        Member::Container(id) => ("SMEMBERS", prefix.id_key(id)),
+        Member::Service(service) => ("HKEYS", prefix.service_key(service)),
+    };
+    let mut ask = redis::cmd(name);
+    ask.arg(key);
+    ask
 }
 
 /// The nodes in an answer; a key of another type names none.

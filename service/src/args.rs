@@ -31,7 +31,7 @@ pub struct NatsArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
-    /// Address of Redis [default: an `up` with the same data folder, else redis://127.0.0.1:6379]
+    /// Address of Redis; redis+sentinel://<host>,<host>/<service> asks sentinels, redis+cluster://<host>,<host> is a cluster [default: an `up` with the same data folder, else redis://127.0.0.1:6379]
     #[arg(long, env = "DECKWATCH_REDIS", value_name = "URL")]
     pub redis: Option<crate::redis::Address>,
     /// File with the password of Redis

@@ -93,13 +93,19 @@ pub async fn nodes(store: &Store, prefix: &Prefix) -> Result<Vec<NodeName>, Erro
 
 /// A node with its containers. Empty where the node, or the projector's library, is not there.
 pub async fn read_node(store: &Store, prefix: &Prefix, node: &NodeName) -> Result<NodeView, Error> {
+    match read_listed(store, prefix, node).await {
+        Err(error) if is_not_loaded(&error) => Ok(parse_node("")),
+        answer => answer,
+    }
+}
+
+/// The same of a node that is listed: a server without the library lost it, or is new and was not given it yet, and says
+/// nothing of what there is.
+async fn read_listed(store: &Store, prefix: &Prefix, node: &NodeName) -> Result<NodeView, Error> {
     let mut call = redis::cmd("FCALL_RO");
     call.arg(format!("{}_read", prefix.library(crate::SCHEMA))).arg(1).arg(prefix.node_key(node));
-    match store.query::<Vec<u8>>(&call).await {
-        Ok(json) => Ok(parse_node(&String::from_utf8_lossy(&json))),
-        Err(error) if is_not_loaded(&error) => Ok(parse_node("")),
-        Err(error) => Err(error),
-    }
+    let json: Vec<u8> = store.query(&call).await?;
+    Ok(parse_node(&String::from_utf8_lossy(&json)))
 }
 
 /// Lists everything, in the order that leaves no hole between the list and a watch from its revision:
@@ -112,7 +118,7 @@ pub async fn list(store: &Store, prefix: &Prefix) -> Result<Listing, Error> {
     }
     let mut views = Vec::new();
     for name in nodes(store, prefix).await? {
-        let view = read_node(store, prefix, &name).await?;
+        let view = read_listed(store, prefix, &name).await?;
         // Retired between the two questions.
         if !view.node.is_empty() {
             views.push((name, view));

@@ -33,7 +33,9 @@ impl<'a> Programs<'a> {
     /// Looks what there is. Opens no socket.
     pub(super) async fn check(args: &'a Args) -> Result<Self, Failure> {
         ask::nats_settings(&args.nats, &args.common).await?;
-        ask::redis_settings(&args.redis, &args.common).await?;
+        if ask::redis_settings(&args.redis, &args.common).await?.address.is_cluster() {
+            return Err(Failure::usage("bench measures one Redis, not a cluster; give another --redis, or none"));
+        }
         let tools = args.tools_dir.as_deref();
         let own_nats = if args.nats.nats.is_none() { Some(find(Kind::Nats, tools).await?) } else { None };
         let own_redis = if args.redis.redis.is_none() { Some(find(Kind::Redis, tools).await?) } else { None };

@@ -4,23 +4,31 @@ use domain::{Partitions, Prefix, Timestamp};
 use service::redis::{Error, Store};
 use view::{SCHEMA, store};
 
-use super::check::Check;
+use super::check::{Check, Outcome};
 use super::clock::Reading;
 use crate::picture;
+
+/// Keys that are tried for writing: enough to come by every master of a cluster.
+const PROBES: u32 = 64;
 
 /// What was found; `partitions` is what the streams are made for.
 pub(super) async fn checks(redis: &Store, prefix: &Prefix) -> Vec<Check> {
     if let Err(failure) = redis.check().await {
         return vec![Check::of_failure("redis", &failure)];
     }
-    let info: String = match redis.query(&redis::cmd("INFO")).await {
-        Ok(info) => info,
+    let infos: Vec<String> = match redis.each(&redis::cmd("INFO")).await {
+        Ok(infos) => infos,
         Err(error) => return vec![Check::of_failure("redis", &picture::failure(&error))],
     };
-    let mut found = vec![Check::ok("redis", format!("version {} at {}", version(&info), redis.address()))];
-    found.push(writes(redis, prefix, &info).await);
-    found.push(eviction(&info));
-    found.extend(clock(redis).await);
+    let mut versions: Vec<_> = infos.iter().map(|info| version(info)).collect();
+    versions.sort();
+    versions.dedup();
+    let masters = if infos.len() > 1 { format!(", {} masters", infos.len()) } else { String::new() };
+    let mut found =
+        vec![Check::ok("redis", format!("version {} at {}{masters}", versions.join(", "), redis.address()))];
+    found.push(writes(redis, prefix, &infos).await);
+    found.extend(worst(infos.iter().map(|info| eviction(info))));
+    found.extend(worst(clocks(redis).await.into_iter()));
     found.push(schema(redis, prefix).await);
     found.push(current(redis, prefix).await);
     found
@@ -43,13 +51,26 @@ fn version(info: &str) -> String {
     valkey.or_else(|| field(info, "redis_version").map(str::to_owned)).unwrap_or_default()
 }
 
+/// Of what was found on several servers, what is to be looked at first.
+fn worst(found: impl Iterator<Item = Check>) -> Option<Check> {
+    found.max_by_key(|check| match check.outcome {
+        Outcome::Ok => 0,
+        Outcome::Warning => 1,
+        Outcome::Failed => 2,
+    })
+}
+
 /// Asks it to write nothing: refused where it would refuse to write something.
-async fn writes(redis: &Store, prefix: &Prefix, info: &str) -> Check {
-    let mut nothing = redis::cmd("SETRANGE");
-    nothing.arg(format!("{prefix}:doctor")).arg(0).arg("");
-    let answer: Result<u64, Error> = redis.query(&nothing).await;
+async fn writes(redis: &Store, prefix: &Prefix, infos: &[String]) -> Check {
+    let nothing = (0..PROBES).map(|number| {
+        let mut nothing = redis::cmd("SETRANGE");
+        nothing.arg(format!("{prefix}:doctor:{number}")).arg(0).arg("");
+        nothing
+    });
+    let answer = redis.batch(&nothing.collect::<Vec<_>>()).await;
     let refused = answer.err().map(|error| (error.code().unwrap_or_default().to_owned(), error.to_string()));
-    judge_writes(refused, field(info, "role").unwrap_or_default())
+    let mut roles = infos.iter().filter_map(|info| field(info, "role"));
+    judge_writes(refused, roles.find(|role| *role != "master").unwrap_or("master"))
 }
 
 fn judge_writes(refused: Option<(String, String)>, role: &str) -> Check {
@@ -85,12 +106,15 @@ fn eviction(info: &str) -> Check {
     }
 }
 
-async fn clock(redis: &Store) -> Option<Check> {
+async fn clocks(redis: &Store) -> Vec<Check> {
     let before = service::clock::now();
-    let (seconds, micros): (i64, i64) = redis.query(&redis::cmd("TIME")).await.ok()?;
+    let answers: Result<Vec<(i64, i64)>, Error> = redis.each(&redis::cmd("TIME")).await;
     let after = service::clock::now();
-    let theirs = Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1_000)));
-    Some(Reading { before, theirs, after }.check("redis"))
+    let read = |(seconds, micros): (i64, i64)| {
+        let theirs = Timestamp(seconds.saturating_mul(1_000_000_000).saturating_add(micros.saturating_mul(1_000)));
+        Reading { before, theirs, after }.check("redis")
+    };
+    answers.unwrap_or_default().into_iter().map(read).collect()
 }
 
 async fn schema(redis: &Store, prefix: &Prefix) -> Check {
@@ -130,7 +154,6 @@ async fn current(redis: &Store, prefix: &Prefix) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::check::Outcome;
     use super::*;
 
     #[test]

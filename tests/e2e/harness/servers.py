@@ -46,14 +46,14 @@ class NatsServer:
 
 
 class RedisServer:
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, name: str = "redis", *flags: str):
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}"
-        self._data = folder / "redis"
+        self._data = folder / name
         self._data.mkdir()
         argv = [tool("redis-server"), "--bind", "127.0.0.1", "--port", str(self.port), "--dir", self._data]
-        argv += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"]
-        self.process = Process("redis-server", argv, folder)
+        argv += ["--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction", *flags]
+        self.process = Process(f"{name}-server", argv, folder)
 
     def client(self) -> redis.Redis:
         return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)

@@ -10,6 +10,7 @@ from harness.ports import free_port
 from harness.process import Process
 from harness.program import Result, deckwatch
 from harness.servers import NatsServer, RedisServer
+from harness.shards import RedisGroup
 from harness.store import Store
 from harness.wait import eventually
 
@@ -68,14 +69,16 @@ class Stack(Picture):
         node: str = "n1",
         watched: str | None = None,
         settings: dict[str, str] | None = None,
+        redis: RedisServer | RedisGroup | None = None,
     ):
         """`watched` is the address at which the producer asks the engine, where that is not the engine's own.
 
-        `settings` are variables of all roles' environment.
+        `settings` are variables of all roles' environment. `redis` is the store, where that is not one server;
+        it runs already.
         """
         self.folder = folder
         self.settings = settings or {}
-        self.nats, self.redis = NatsServer(folder), RedisServer(folder)
+        self.nats, self.redis = NatsServer(folder), redis or RedisServer(folder)
         super().__init__(engine, node, self.nats.url, Store(self.redis.client(), node))
         self.sequencer = self.make_sequencer("sequencer")
         self.projector = self.make_projector("projector")
@@ -114,8 +117,9 @@ class Stack(Picture):
     def launch(self) -> None:
         """All of it runs and is ready; what Redis says is the caller's to await."""
         alive.append(self)
-        for server in (self.nats, self.redis):
-            server.start()
+        self.nats.start()
+        if isinstance(self.redis, RedisServer):
+            self.redis.start()
         for role in self.roles:
             role.start()
         for role in self.roles:

@@ -1,70 +1,34 @@
-//! A connection to Redis that heals by itself.
+//! Redis, however many servers it is: one, the master that sentinels name, or a cluster. What fails is told, and the next
+//! call finds by itself who is to be asked then.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo,
-};
-use tokio::sync::{Mutex, mpsc};
+use redis::{Cmd, ConnectionInfo, ErrorKind, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, RedisError, Value};
+use tokio::sync::mpsc;
 
 use crate::args::RedisArgs;
 use crate::nats::parse_version;
 use crate::{Context, Exit, Failure};
 
-/// How long a call may take.
-const CALL_TIME: Duration = Duration::from_secs(10);
-/// How long one attempt to connect may take.
-const CONNECT_TIME: Duration = Duration::from_secs(3);
+mod address;
+mod cluster;
+mod connection;
+mod scan;
+mod sentinel;
+mod slots;
+
+pub use address::Address;
+pub use scan::Scan;
+
+use address::Reach;
+use cluster::Cluster;
+use connection::{Held, Life, config, connect, is_stale};
+use sentinel::Master;
 
 /// How long to wait before the server is asked again.
 const RETRY: Duration = Duration::from_millis(250);
-
-/// Address of Redis.
-#[derive(Clone)]
-pub struct Address {
-    info: ConnectionInfo,
-    url: String,
-}
-
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let hint = "use for example redis://127.0.0.1:6379";
-        let url = if text.contains("://") { text.to_owned() } else { format!("redis://{text}") };
-        if !["redis://", "rediss://", "unix://", "redis+unix://"].iter().any(|scheme| url.starts_with(scheme)) {
-            return Err(format!("not an address of Redis; {hint}"));
-        }
-        let info = url.as_str().into_connection_info().map_err(|error| format!("{error}; {hint}"))?;
-        Ok(Self { info, url })
-    }
-}
-
-impl Address {
-    /// The address whole, with a user and a password that it may bear: for the settings of a program that is run, never
-    /// for a log or for arguments, which all of the machine can read.
-    pub fn whole(&self) -> &str {
-        &self.url
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The address alone: never a user or a password.
-        write!(f, "redis://{}", self.info.addr())
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// How to reach Redis.
 #[derive(Clone, Debug)]
@@ -97,7 +61,8 @@ impl Settings {
     /// # Errors
     /// Wrong usage: names the flag and its file.
     pub async fn check(&self) -> Result<(), Failure> {
-        Store::new(self.clone()).client().await.map(drop).map_err(|error| match (error, &self.ca) {
+        let Some(any) = self.address.any().cloned() else { return Ok(()) };
+        connection::client(self, any).await.map(drop).map_err(|error| match (error, &self.ca) {
             (Error::Away { source, .. }, Some(file)) => Failure::usage(format!(
                 "cannot use {} (--redis-ca) for {}: {source}; give certificates in PEM, and an address with rediss://",
                 file.display(),
@@ -109,7 +74,7 @@ impl Settings {
     }
 }
 
-/// Why a call failed. It may have had its effect all the same, unless [`Error::is_away`] says that none was sent.
+/// Why a call failed. One that was sent may have had its effect all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no connection, and none can be made.
@@ -118,7 +83,7 @@ pub enum Error {
         /// Where.
         address: String,
         /// Why.
-        source: redis::RedisError,
+        source: RedisError,
     },
     /// The call failed.
     #[error("Redis at {address}: {source}")]
@@ -126,7 +91,7 @@ pub enum Error {
         /// Where.
         address: String,
         /// Why.
-        source: redis::RedisError,
+        source: RedisError,
     },
     /// A file that the settings name cannot be read.
     #[error("cannot use {file} ({flag}): {source}")]
@@ -141,11 +106,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// No connection could be made.
-    pub fn is_away(&self) -> bool {
-        matches!(self, Self::Away { .. })
-    }
-
     /// The server's own error code (`NOSCRIPT`, `ERR`, `LOADING`…), where it answered with an error.
     pub fn code(&self) -> Option<&str> {
         match self {
@@ -158,7 +118,7 @@ impl Error {
     pub fn is_refused(&self) -> bool {
         match self {
             Self::Away { source, .. } | Self::Call { source, .. } => {
-                source.kind() == redis::ErrorKind::AuthenticationFailed
+                source.kind() == ErrorKind::AuthenticationFailed
                     || matches!(source.code(), Some("WRONGPASS" | "NOAUTH" | "NOPERM"))
             }
             Self::File { .. } => false,
@@ -166,16 +126,28 @@ impl Error {
     }
 }
 
-/// A connection to Redis that heals by itself. One call's failure is told; the next one connects anew if need be.
+/// Redis. One call's failure is told; the next one connects anew if need be.
 pub struct Store {
     settings: Settings,
-    connection: Mutex<Option<MultiplexedConnection>>,
+    link: Link,
+}
+
+/// Connections to it.
+enum Link {
+    One(ConnectionInfo, Held),
+    Master(Master),
+    Cluster(Cluster),
 }
 
 impl Store {
     /// Not yet connected.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, connection: Mutex::new(None) }
+        let link = match &settings.address.reach {
+            Reach::One(info) => Link::One(info.clone(), Held::default()),
+            Reach::Sentinel(sentinels) => Link::Master(Master::new(sentinels.clone())),
+            Reach::Cluster(seeds) => Link::Cluster(Cluster::new(seeds.clone())),
+        };
+        Self { settings, link }
     }
 
     /// Where it connects to, without user and password.
@@ -183,38 +155,113 @@ impl Store {
         self.settings.address.to_string()
     }
 
-    /// One command.
+    /// One command about one key, which is its first argument, or about several that share a slot.
     ///
     /// # Errors
     /// No connection, no answer in time, or the server's error.
     pub async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Error> {
-        let mut connection = self.connection().await?;
+        let settings = &self.settings;
+        let connected = match &self.link {
+            Link::Cluster(cluster) => return parsed(settings, cluster.query(settings, command).await?),
+            Link::One(info, held) => held.get(connect(settings, info.clone(), &config())).await,
+            Link::Master(master) => master.get(settings).await,
+        };
+        let (life, mut connection) = connected?;
         let result = command.query_async(&mut connection).await;
-        self.checked(result).await
+        self.checked(life, result).await
     }
 
-    /// Several commands at once.
+    /// Several commands at once, whose keys share a slot.
     ///
     /// # Errors
     /// As of [`Store::query`].
     pub async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
-        let mut connection = self.connection().await?;
+        let settings = &self.settings;
+        let connected = match &self.link {
+            Link::Cluster(cluster) => return parsed(settings, cluster.pipeline(settings, pipeline).await?),
+            Link::One(info, held) => held.get(connect(settings, info.clone(), &config())).await,
+            Link::Master(master) => master.get(settings).await,
+        };
+        let (life, mut connection) = connected?;
         let result = pipeline.query_async(&mut connection).await;
-        self.checked(result).await
+        self.checked(life, result).await
     }
 
-    /// The server is new enough: Redis 7.0 or Valkey 8.
+    /// Commands about any keys, each of which is answered for itself. One about a key of another type answers with that
+    /// error; any other error is one of the whole, so that what was not answered is never taken for what is not there.
+    ///
+    /// # Errors
+    /// As of [`Store::query`].
+    pub async fn batch(&self, commands: &[Cmd]) -> Result<Vec<Value>, Error> {
+        let values = match &self.link {
+            Link::Cluster(cluster) => cluster.batch(&self.settings, commands).await?,
+            Link::One(..) | Link::Master(_) => {
+                let mut pipeline = redis::pipe();
+                pipeline.ignore_errors();
+                commands.iter().for_each(|command| {
+                    pipeline.add_command(command.clone());
+                });
+                if commands.is_empty() { Vec::new() } else { self.pipeline(&pipeline).await? }
+            }
+        };
+        let refused = values.iter().find_map(|value| {
+            let Value::ServerError(error) = value else { return None };
+            (error.code() != "WRONGTYPE").then(|| RedisError::from(error.clone()))
+        });
+        match refused {
+            None => Ok(values),
+            Some(source) => Err(Error::Call { address: self.address(), source }),
+        }
+    }
+
+    /// A command about no key, answered by each server that has keys of its own.
+    ///
+    /// # Errors
+    /// As of [`Store::query`]; also where one of them does not answer.
+    pub async fn each<T: FromRedisValue>(&self, command: &Cmd) -> Result<Vec<T>, Error> {
+        match &self.link {
+            Link::Cluster(cluster) => {
+                let values = cluster.each(&self.settings, command).await?;
+                values.into_iter().map(|value| parsed(&self.settings, value)).collect()
+            }
+            Link::One(..) | Link::Master(_) => Ok(vec![self.query(command).await?]),
+        }
+    }
+
+    /// The next keys that fit the pattern, about `count` of them.
+    ///
+    /// # Errors
+    /// As of [`Store::query`].
+    pub async fn scan(&self, scan: &mut Scan, pattern: &str, count: usize) -> Result<Vec<Vec<u8>>, Error> {
+        let command = |cursor: u64| {
+            let mut command = redis::cmd("SCAN");
+            command.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(count);
+            command
+        };
+        if let Link::Cluster(cluster) = &self.link {
+            return cluster.scan(&self.settings, scan, command).await;
+        }
+        let (cursor, keys) = self.query(&command(scan.cursor)).await?;
+        scan.told(cursor, &[]);
+        Ok(keys)
+    }
+
+    /// Every server is new enough: Redis 7.0 or Valkey 8.
     ///
     /// # Errors
     /// Unanswered where it is away; failed where it is too old, or refuses the password.
     pub async fn check(&self) -> Result<(), Failure> {
-        let info: String = self.query(redis::cmd("INFO").arg("server")).await.map_err(|error| {
+        let infos: Vec<String> = self.each(redis::cmd("INFO").arg("server")).await.map_err(|error| {
             if error.is_refused() {
                 Failure::failed(format!("{error}; give the right password with --redis-password-file"))
             } else {
                 Failure::unanswered(format!("{error}; start Redis, or name where it is with --redis"))
             }
         })?;
+        infos.iter().try_for_each(|info| self.check_version(info))
+    }
+
+    fn check_version(&self, info: &str) -> Result<(), Failure> {
         let field = |name: &str| {
             info.lines()
                 .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
@@ -252,53 +299,14 @@ impl Store {
         Ok(false)
     }
 
-    async fn connection(&self) -> Result<MultiplexedConnection, Error> {
-        let mut held = self.connection.lock().await;
-        if let Some(connection) = held.as_ref() {
-            return Ok(connection.clone());
-        }
-        let client = self.client().await?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIME))
-            .set_response_timeout(Some(CALL_TIME));
-        let connection = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|source| Error::Away { address: self.address(), source })?;
-        *held = Some(connection.clone());
-        Ok(connection)
-    }
-
-    async fn client(&self) -> Result<Client, Error> {
-        let mut info = self.settings.address.info.clone();
-        info = info.set_tcp_settings(redis::io::tcp::TcpSettings::default().set_nodelay(true));
-        if let Some(file) = &self.settings.password_file {
-            let password = read("--redis-password-file", file).await?;
-            let redis = info.redis_settings().clone().set_password(String::from_utf8_lossy(&password).trim());
-            info = info.set_redis_settings(redis);
-        }
-        let away = |source| Error::Away { address: self.address(), source };
-        match &self.settings.ca {
-            None => Client::open(info).map_err(away),
-            Some(file) => {
-                let root_cert = Some(read("--redis-ca", file).await?);
-                Client::build_with_tls(info, redis::TlsCertificates { client_tls: None, root_cert }).map_err(away)
-            }
-        }
-    }
-
-    async fn checked<T>(&self, result: Result<T, redis::RedisError>) -> Result<T, Error> {
+    async fn checked<T>(&self, life: Life, result: Result<T, RedisError>) -> Result<T, Error> {
         match result {
             Ok(value) => Ok(value),
             Err(source) => {
-                // A server that was demoted answers READONLY for ever on this connection.
-                let stale = source.is_io_error()
-                    || source.is_timeout()
-                    || source.is_connection_dropped()
-                    || source.is_unrecoverable_error()
-                    || source.code() == Some("READONLY");
-                if stale {
-                    *self.connection.lock().await = None;
+                match &self.link {
+                    Link::One(_, held) if is_stale(&source) => held.let_go(life).await,
+                    Link::Master(master) if is_stale(&source) => master.let_go(life).await,
+                    Link::One(..) | Link::Master(_) | Link::Cluster(_) => {}
                 }
                 Err(Error::Call { address: self.address(), source })
             }
@@ -306,24 +314,30 @@ impl Store {
     }
 }
 
+fn parsed<T: FromRedisValue>(settings: &Settings, value: Value) -> Result<T, Error> {
+    let call = |source| Error::Call { address: settings.address.to_string(), source };
+    redis::from_redis_value(value).map_err(|error| call(error.into()))
+}
+
 /// Connects, once, by the protocol in which the server may speak unasked: that goes to `pushes`.
 ///
 /// # Errors
-/// No connection, or a file that cannot be read.
+/// No connection, or a file that cannot be read; to a cluster there is none that tells of all keys.
 pub async fn connect_pushed(
     settings: &Settings,
     pushes: mpsc::UnboundedSender<PushInfo>,
 ) -> Result<MultiplexedConnection, Error> {
-    let Address { info, url } = settings.address.clone();
-    let redis = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    let address = Address { info: info.set_redis_settings(redis), url };
-    let store = Store::new(Settings { address, ..settings.clone() });
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIME))
-        .set_response_timeout(Some(CALL_TIME))
-        .set_push_sender(pushes);
-    let connected = store.client().await?.get_multiplexed_async_connection_with_config(&config).await;
-    connected.map_err(|source| Error::Away { address: store.address(), source })
+    let address = settings.address.clone().with(|redis| redis.set_protocol(ProtocolVersion::RESP3));
+    let settings = Settings { address, ..settings.clone() };
+    let config = config().set_push_sender(pushes);
+    match &settings.address.reach {
+        Reach::One(info) => connect(&settings, info.clone(), &config).await,
+        Reach::Sentinel(sentinels) => sentinel::connect_master(&settings, sentinels, &config).await.map(|(_, it)| it),
+        Reach::Cluster(_) => {
+            let source = (ErrorKind::InvalidClientConfig, "a cluster has no one connection").into();
+            Err(Error::Away { address: settings.address.to_string(), source })
+        }
+    }
 }
 
 async fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, Error> {
@@ -333,16 +347,6 @@ async fn read(flag: &'static str, file: &Path) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_address_is_shown_without_its_password() {
-        let address: Address = "redis://me:secret@10.0.0.1:7000".parse().unwrap();
-        assert_eq!(address.to_string(), "redis://10.0.0.1:7000");
-        assert_eq!(address.whole(), "redis://me:secret@10.0.0.1:7000");
-        assert_eq!("h:1".parse::<Address>().unwrap().to_string(), "redis://h:1");
-        assert!("http://x".parse::<Address>().is_err());
-        assert!("redis://h:port".parse::<Address>().is_err());
-    }
 
     #[tokio::test]
     async fn a_file_that_cannot_be_used_is_wrong_usage() {
