@@ -36,6 +36,9 @@ pub(crate) struct Watching {
     /// Labels whose key fits never leave the host; may be repeated
     #[arg(long, env = "DECKWATCH_LABEL_DENY", value_name = "PATTERN", value_delimiter = ',')]
     label_deny: Vec<String>,
+    /// Most bytes of what waits on the disk, under --data-dir, while NATS does not take it; the oldest history goes first
+    #[arg(long, env = "DECKWATCH_SPOOL_MAX_BYTES", value_name = "BYTES", default_value_t = producer::Limits::default().spool_bytes_max, value_parser = clap::value_parser!(u64).range(64 << 10..))]
+    spool_max_bytes: u64,
 }
 
 impl Watching {
@@ -65,7 +68,7 @@ impl Watching {
                 allow: self.label_allow.clone(),
                 deny: self.label_deny.clone(),
             },
-            limits: producer::Limits::default(),
+            limits: producer::Limits { spool_bytes_max: self.spool_max_bytes, ..producer::Limits::default() },
         }
     }
 }

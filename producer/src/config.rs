@@ -39,6 +39,8 @@ pub struct Limits {
     pub queue_max: usize,
     /// Most bytes of observations that wait to be sent.
     pub queue_bytes_max: usize,
+    /// Most bytes of the spool on the disk, and no more than that waits in memory either.
+    pub spool_bytes_max: u64,
     /// Most observations in one message.
     pub batch_max: usize,
     /// Most bytes of observations in one message.
@@ -72,6 +74,7 @@ impl Default for Limits {
         Self {
             queue_max: 100_000,
             queue_bytes_max: 64 << 20,
+            spool_bytes_max: 256 << 20,
             batch_max: 200,
             batch_bytes_max: 256 << 10,
             window_max: 32,

@@ -69,6 +69,16 @@ impl Files {
         Self { forced: false, ..self }
     }
 
+    /// Where they are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What is written outlives the machine's power.
+    pub(crate) fn is_forced(&self) -> bool {
+        self.forced
+    }
+
     fn probe(&self) -> Result<(), Failure> {
         let usable = fs::create_dir_all(&self.folder).and_then(|()| self.write("probe", b""));
         let usable = usable.and_then(|()| fs::remove_file(self.folder.join("probe")));

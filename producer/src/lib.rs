@@ -4,7 +4,8 @@
 //! 2. A stamp is given when an observation is sent, and the `hello` is stored before the first look ([`window`]).
 //! 3. One task only drains the engine's events; behind it everything is bounded ([`watcher`], [`queue`]).
 //! 4. A failed look removes nothing: a list that fails is `blind`, never `listed` ([`statement`]).
-//! 5. A publish that timed out is unknown: the same bytes again ([`sender`]).
+//! 5. What the stream does not take waits on the disk too, within bounds, and outlives this process ([`spool`]).
+//! 6. A publish that timed out is unknown: the same bytes again ([`sender`]).
 
 mod ask;
 mod beat;
@@ -17,20 +18,26 @@ mod kept;
 mod life;
 mod look;
 mod queue;
+mod scene;
 mod sender;
 mod services;
+mod spool;
 mod statement;
 mod ticks;
 mod view;
 mod watcher;
 mod window;
 
+use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use async_nats::Client;
 use domain::node::{Engine, PreviousLife};
 use domain::{Instance, NodeName};
-use service::{Context, Failure};
+use service::{Context, Failure, Stop};
 use tokio::sync::watch;
 
 use crate::claim::{Claimant, Claimed, Lives, Waiting};
@@ -39,14 +46,20 @@ use crate::core::{Core, Identity};
 use crate::engine::connect::{Connection, Place, address};
 use crate::engine::simulated::Simulated;
 use crate::files::Files;
-use crate::life::{Over, Producer, Watching};
+use crate::life::{Over, Producer};
 use crate::look::Looker;
+use crate::scene::{Scene, Watching};
 use crate::services::Snapshots;
+use crate::spool::{Bounds, Spool};
 use crate::statement::Statements;
 use crate::watcher::Past;
 
 /// Why it is not ready while it watches no engine.
 const UNLISTED: &str = "the engine's containers are not listed yet";
+/// How long NATS may take before the engine is watched without it.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two attempts to write where there is no space.
+const DISK_WAIT: Duration = Duration::from_secs(1);
 /// Between two attempts while streams are missing or servers silent.
 const CLAIM_WAIT: Duration = Duration::from_millis(300);
 /// First wait before an engine that could not be asked is asked again; doubled each time.
@@ -85,36 +98,89 @@ async fn observe(config: Config, place: Place, context: Context) -> Result<(), F
     context.health.unready("engine", UNLISTED);
     context.health.unready("claim", "no epoch is claimed yet");
     let Some((node, engine, files)) = identify(&config, &place, &context).await? else { return Ok(()) };
-    let name = format!("deckwatch producer {node}");
-    let Some(client) = service::nats::connect_until(&config.nats, &name, &context).await? else { return Ok(()) };
     let written = files.life()?.filter(|life| life.engine_id == engine.id);
     let identity = Identity { node, instance: Instance(service::random()), stand_in: config.stand_in };
     let engine_id = engine.id.clone();
     let told = files.told()?;
     let core = Arc::new(Core::new(identity, engine, config.limits.clone(), context.metrics.clone(), told));
     let (connection, connected) = watch::channel(None);
-    let producer = Arc::new(Producer {
+    let scene = Arc::new(Scene {
+        core: Arc::clone(&core),
+        context: context.clone(),
         looker: Arc::new(Looker::new(Arc::clone(&core), config.labels.clone(), connected)),
         statements: Arc::new(Statements::default()),
-        snapshots: Arc::new(Snapshots::default()),
         past: Arc::new(Past::new(written.and_then(|life| life.event_stored))),
-        config,
-        context,
-        client,
-        core,
-        files,
+        restate: config.restate,
         connection,
         engine_id,
         place,
     });
+    let bounds = Bounds::of(config.limits.spool_bytes_max);
+    let health = context.health.clone();
+    let spool = Arc::new(Spool::new(core, health, files.folder(), bounds, files.is_forced()));
+    let stop = Stop::new();
+    let spooling = tokio::spawn(Arc::clone(&spool).run(stop.clone()));
     let mut watching = Watching::default();
-    let result = claim_and_live(&producer, &mut watching).await;
+    let result = work(config, context, files, scene, &spool, &mut watching).await;
     watching.end().await;
+    stop.trigger();
+    if let Err(error) = spooling.await {
+        tracing::warn!(%error, "the spool's task ended");
+    }
+    spool.flush().await;
     result
 }
 
+async fn work(
+    config: Config,
+    context: Context,
+    files: Files,
+    scene: Arc<Scene>,
+    spool: &Arc<Spool>,
+    watching: &mut Watching,
+) -> Result<(), Failure> {
+    scene.past.heard(spool.open().await);
+    let name = format!("deckwatch producer {}", scene.core.identity.node);
+    let Some(client) = connect(&config, &name, &context, &scene, spool, watching).await? else { return Ok(()) };
+    let producer = Arc::new(Producer {
+        core: Arc::clone(&scene.core),
+        spool: Arc::clone(spool),
+        snapshots: Arc::new(Snapshots::default()),
+        notes_due: AtomicBool::new(false),
+        config,
+        context,
+        client,
+        files,
+        scene,
+    });
+    claim_and_live(&producer, watching).await
+}
+
+/// Connects to NATS. Where that takes more than a moment the engine is watched meanwhile.
+async fn connect(
+    config: &Config,
+    name: &str,
+    context: &Context,
+    scene: &Scene,
+    spool: &Spool,
+    watching: &mut Watching,
+) -> Result<Option<Client>, Failure> {
+    let mut connecting = pin!(service::nats::connect_until(&config.nats, name, context));
+    tokio::select! {
+        connected = &mut connecting => return connected,
+        () = tokio::time::sleep(PATIENCE) => {}
+    }
+    if spool.is_open().await {
+        scene.watch(watching);
+    }
+    tokio::select! {
+        connected = connecting => connected,
+        failure = watching.failed() => Err(failure),
+    }
+}
+
 async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Result<(), Failure> {
-    let Producer { config, context, client, core, files, .. } = &**producer;
+    let Producer { config, context, client, core, files, spool, scene, .. } = &**producer;
     let mut lives = Lives::default();
     while !context.stop.is_stopped() {
         lives.written = files.life()?;
@@ -124,19 +190,22 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
             node: &core.identity.node,
             instance: core.identity.instance,
             stand_in: config.stand_in,
-            engine_id: &producer.engine_id,
+            engine_id: &scene.engine_id,
         };
+        // The one who had it may be gone.
+        scene.past.heard(spool.open().await);
         let claimed = tokio::select! {
             () = context.stop.stopped() => break,
+            failure = watching.failed() => return Err(failure),
             claimed = claimant.claim(&lives) => claimed?,
         };
         let (reason, wait) = match claimed {
             Claimed::Epoch { epoch, revision, previous } => {
                 tracing::info!(epoch, node = %core.identity.node, "claimed an epoch");
                 core.begin(epoch, previous);
-                producer.write_down(None).map_err(|error| {
-                    Failure::failed(format!("cannot write down epoch {epoch}: {error}; check --data-dir"))
-                })?;
+                if !write_down(producer).await? {
+                    break;
+                }
                 let over = producer.live(revision, watching).await?;
                 lives.own = Some(PreviousLife {
                     epoch,
@@ -157,20 +226,50 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
             Claimed::Passive => {
                 // Its events are the other's to tell.
                 watching.end().await;
+                if core.epoch() == 0 {
+                    spool.discard_own().await;
+                    scene.past.forget();
+                }
                 context.health.unready("engine", UNLISTED);
                 ("passive: another producer of this node is alive".to_owned(), config.heartbeat)
             }
-            Claimed::Away(Waiting::ForStreams) => {
-                ("waiting for a sequencer to make the streams".to_owned(), CLAIM_WAIT)
+            Claimed::Away(waiting) => {
+                if spool.is_open().await {
+                    scene.watch(watching);
+                }
+                let reason = match waiting {
+                    Waiting::ForStreams => "waiting for a sequencer to make the streams".to_owned(),
+                    Waiting::For(reason) => reason,
+                };
+                (reason, CLAIM_WAIT)
             }
-            Claimed::Away(Waiting::For(reason)) => (reason, CLAIM_WAIT),
             Claimed::Contended => ("another producer of this node claims too".to_owned(), CLAIM_WAIT),
             Claimed::NotNeeded => break,
         };
         context.health.unready("claim", reason);
-        context.stop.sleep(wait).await;
+        tokio::select! {
+            _ = context.stop.sleep(wait) => {}
+            failure = watching.failed() => return Err(failure),
+        }
     }
     Ok(())
+}
+
+/// Writes down a life before it is used, as soon as the disk has room for it: whether it is; else it was told to stop.
+async fn write_down(producer: &Producer) -> Result<bool, Failure> {
+    let epoch = producer.core.epoch();
+    while let Err(error) = producer.write_down(None) {
+        let reason = format!("cannot write down epoch {epoch}: {error}");
+        if !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
+            return Err(Failure::failed(format!("{reason}; check --data-dir")));
+        }
+        producer.context.health.unready("notes", reason);
+        if !producer.context.stop.sleep(DISK_WAIT).await {
+            return Ok(false);
+        }
+    }
+    producer.context.health.ready("notes");
+    Ok(true)
 }
 
 /// The node, its engine and its folder; `None` when stopped first.

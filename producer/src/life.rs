@@ -1,6 +1,7 @@
 //! One life of the producer: from a claimed epoch until it is stopped or passed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -15,16 +16,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::ask::{Answer, ask};
+use crate::beat;
 use crate::config::Config;
 use crate::core::Core;
-use crate::engine::connect::{Connection, Place};
 use crate::files::{Files, Life};
-use crate::look::Looker;
+use crate::scene::{Scene, Watching};
 use crate::sender::Sender;
 use crate::services::{Desk, Snapshots};
-use crate::statement::{Statements, Stater};
-use crate::watcher::{Past, Watcher};
-use crate::{beat, watcher};
+use crate::spool::Spool;
+use crate::watcher::listed_ids_max;
 
 /// How often it is tried to serve requests while the connection is bad.
 const SERVE_WAIT: Duration = Duration::from_millis(500);
@@ -56,39 +56,11 @@ pub(crate) struct Producer {
     pub(crate) client: Client,
     pub(crate) core: Arc<Core>,
     pub(crate) files: Files,
-    pub(crate) looker: Arc<Looker>,
-    pub(crate) statements: Arc<Statements>,
+    pub(crate) spool: Arc<Spool>,
     pub(crate) snapshots: Arc<Snapshots>,
-    pub(crate) connection: watch::Sender<Option<Connection>>,
-    pub(crate) past: Arc<Past>,
-    pub(crate) engine_id: String,
-    pub(crate) place: Place,
-}
-
-/// The tasks that watch the engine: they go on through a change of epoch.
-#[derive(Default)]
-pub(crate) struct Watching {
-    stop: Stop,
-    tasks: JoinSet<Result<(), Failure>>,
-}
-
-impl Watching {
-    /// Ends them.
-    pub(crate) async fn end(&mut self) {
-        self.stop.trigger();
-        while self.tasks.join_next().await.is_some() {}
-    }
-
-    async fn failed(&mut self) -> Failure {
-        while let Some(ended) = self.tasks.join_next().await {
-            match ended {
-                Ok(Err(failure)) => return failure,
-                Ok(Ok(())) => {}
-                Err(error) => return Failure::failed(format!("a part of the producer ended: {error}; report it")),
-            }
-        }
-        std::future::pending().await
-    }
+    pub(crate) scene: Arc<Scene>,
+    /// Some of what the next life wants to know could not be written.
+    pub(crate) notes_due: AtomicBool,
 }
 
 impl Producer {
@@ -103,8 +75,8 @@ impl Producer {
             epoch: self.core.epoch(),
             instance: self.core.identity.instance.0,
             last_seq,
-            engine_id: self.engine_id.clone(),
-            event_stored: self.core.event_stored().or(self.past.written()),
+            engine_id: self.scene.engine_id.clone(),
+            event_stored: self.core.event_stored().or(self.scene.past.written()),
         })
     }
 
@@ -113,6 +85,7 @@ impl Producer {
         let life = Stop::new();
         let (passed, mut was_passed) = watch::channel(0);
         let epoch = self.core.epoch();
+        self.core.set_listed_ids_max(listed_ids_max(self.bytes_max()));
         let sender = Sender {
             core: Arc::clone(&self.core),
             client: self.client.clone(),
@@ -147,7 +120,7 @@ impl Producer {
                     if *open.borrow_and_update() == epoch {
                         self.context.health.ready("claim");
                         tracing::info!(epoch, "the hello is stored");
-                        self.watch(watching);
+                        self.scene.state(watching);
                     }
                 }
                 Ok(()) = was_passed.changed() => break Ok(Over::Passed(*was_passed.borrow_and_update())),
@@ -171,46 +144,12 @@ impl Producer {
         over
     }
 
-    /// Starts to watch the engine, or asks for a statement where it is watched already.
-    fn watch(self: &Arc<Self>, watching: &mut Watching) {
-        self.statements.request(Cause::List, None);
-        if !watching.tasks.is_empty() {
-            return;
-        }
-        watching.stop = Stop::new();
-        let watcher = Watcher {
-            core: Arc::clone(&self.core),
-            looker: Arc::clone(&self.looker),
-            statements: Arc::clone(&self.statements),
-            context: self.context.clone(),
-            place: self.place.clone(),
-            engine_id: self.engine_id.clone(),
-            connection: self.connection.clone(),
-            past: Arc::clone(&self.past),
-        };
-        let stater = Stater {
-            core: Arc::clone(&self.core),
-            looker: Arc::clone(&self.looker),
-            statements: Arc::clone(&self.statements),
-            connection: self.connection.subscribe(),
-            health: self.context.health.clone(),
-            restate: self.config.restate,
-            part_max: watcher::listed_ids_max(self.bytes_max()),
-        };
-        watching.tasks.spawn(watcher.run(watching.stop.clone()));
-        let stop = watching.stop.clone();
-        watching.tasks.spawn(async move {
-            stater.run(stop).await;
-            Ok(())
-        });
-    }
-
     async fn serve(self: Arc<Self>, passed: watch::Sender<u64>, life: Stop) {
         let desk = Arc::new(Desk {
             core: Arc::clone(&self.core),
-            looker: Arc::clone(&self.looker),
-            statements: Arc::clone(&self.statements),
-            connection: self.connection.subscribe(),
+            looker: Arc::clone(&self.scene.looker),
+            statements: Arc::clone(&self.scene.statements),
+            connection: self.scene.connection.subscribe(),
             client: self.client.clone(),
             prefix: self.config.prefix.clone(),
             snapshots: Arc::clone(&self.snapshots),
@@ -301,7 +240,7 @@ impl Producer {
         }
         let created = self.core.ids(|container| container.status == Status::Created);
         for id in rota.next(&created, self.config.limits.created_looks_max) {
-            let looker = Arc::clone(&self.looker);
+            let looker = Arc::clone(&self.scene.looker);
             tokio::spawn(async move { looker.look(id, Cause::Snapshot, false).await });
         }
     }
@@ -311,16 +250,20 @@ impl Producer {
         let producer = Arc::clone(self);
         let told = self.core.take_told();
         let kept = tokio::task::spawn_blocking(move || {
-            if let Some(told) = told
-                && let Err(error) = producer.files.write_told(&told)
-            {
+            let told = told.map_or(Ok(()), |told| producer.files.write_told(&told));
+            if told.is_err() {
                 producer.core.untake_told();
-                tracing::warn!(%error, "cannot write down why containers ended");
             }
-            if producer.past.is_news(producer.core.event_stored())
-                && let Err(error) = producer.write_down(None)
-            {
-                tracing::warn!(%error, "cannot write down this life");
+            let is_news = producer.scene.past.is_news(producer.core.event_stored());
+            let is_due = is_news || producer.notes_due.load(Ordering::Relaxed);
+            let written = told.and_then(|()| if is_due { producer.write_down(None) } else { Ok(()) });
+            producer.notes_due.store(is_due && written.is_err(), Ordering::Relaxed);
+            match written {
+                Ok(()) => producer.context.health.ready("notes"),
+                Err(error) => {
+                    let folder = producer.files.folder().display();
+                    producer.context.health.unready("notes", format!("cannot write in {folder}: {error}"));
+                }
             }
         });
         if let Err(error) = kept.await {
@@ -345,8 +288,9 @@ impl Producer {
     async fn write_end(self: &Arc<Self>, all_sent: bool) {
         self.flush().await;
         self.keep_notes().await;
-        // What has no stamp is lost with this program: then its end is not known.
-        let last_seq = all_sent.then(|| self.core.last_seq());
+        // What has no stamp and is not in the spool is lost with this program: then its end is not known.
+        let is_kept = all_sent || self.spool.flush().await;
+        let last_seq = is_kept.then(|| self.core.last_seq());
         if let Err(error) = self.write_down(last_seq) {
             tracing::warn!(%error, "cannot write down how this life ended");
         }

@@ -1,73 +1,80 @@
 //! What waits to be sent, in order, without stamps: a stamp is given when an observation is sent.
+//!
+//! What the spool holds too may leave this memory: only its span stands here then, until its turn comes.
+
+mod item;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 
-use domain::node::{Gap, GapRange, GapReason};
 use domain::observation::SpoolPlace;
-use domain::{ContainerId, Observation, Observed};
+use domain::{Observation, Observed};
 
-/// An observation that has no stamp yet.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub(crate) observation: Observation,
-    /// Tick of the look it came from, open until it has a stamp.
-    pub(crate) tick: Option<u64>,
-    size: usize,
+pub(crate) use item::{Item, gap, lost_before};
+
+/// What a span takes of the memory.
+const SPAN_SIZE: usize = 64;
+
+/// Numbers of observations that wait in the spool alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: u64,
+    pub(crate) through: u64,
+    /// How many it stands for: not every number in between.
+    pub(crate) count: u64,
 }
 
-impl Item {
-    pub(crate) fn new(observation: Observation, tick: Option<u64>) -> Self {
-        let size = size_of(&observation);
-        Self { observation, tick, size }
-    }
+#[derive(Debug)]
+enum Waiting {
+    Here(Item),
+    InSpool(Span),
+}
 
-    /// About how many bytes it takes, in memory and on the wire.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-
-    fn state_of(&self) -> Option<ContainerId> {
-        match &self.observation.observed {
-            Observed::Container(container) | Observed::Removed(container) => Some(container.id),
-            Observed::Event(_)
-            | Observed::Hello(_)
-            | Observed::Stating(_)
-            | Observed::Listed(_)
-            | Observed::Blind(_)
-            | Observed::Gap(_)
-            | Observed::Correction(_)
-            | Observed::Nothing => None,
+impl Waiting {
+    fn size(&self) -> usize {
+        match self {
+            Self::Here(item) => item.size(),
+            Self::InSpool(_) => SPAN_SIZE,
         }
     }
 
-    fn is_history(&self) -> bool {
-        matches!(self.observation.observed, Observed::Event(_) | Observed::Correction(_) | Observed::Nothing)
+    fn number(&self) -> u64 {
+        match self {
+            Self::Here(item) => item.number(),
+            Self::InSpool(span) => span.from,
+        }
     }
 
-    fn dropped_before(&self) -> Option<u64> {
-        match &self.observation.observed {
-            Observed::Gap(Gap { reason: GapReason::QueueFull, range: GapRange::Engine { lost, .. }, .. }) => *lost,
-            Observed::Gap(_)
-            | Observed::Container(_)
-            | Observed::Removed(_)
-            | Observed::Event(_)
-            | Observed::Hello(_)
-            | Observed::Stating(_)
-            | Observed::Listed(_)
-            | Observed::Blind(_)
-            | Observed::Correction(_)
-            | Observed::Nothing => None,
+    fn here(&self) -> Option<&Item> {
+        match self {
+            Self::Here(item) => Some(item),
+            Self::InSpool(_) => None,
         }
+    }
+}
+
+/// Numbers whose history is in the spool: above the first, up to the second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spooled {
+    pub(crate) above: u64,
+    pub(crate) through: u64,
+}
+
+impl Spooled {
+    fn holds(&self, number: u64) -> bool {
+        self.above < number && number <= self.through
     }
 }
 
 /// Observations that wait to be sent.
 #[derive(Debug)]
 pub(crate) struct Queue {
-    items: VecDeque<Item>,
+    waiting: VecDeque<Waiting>,
     bytes: usize,
     spool_id: u64,
     next_position: u64,
+    spooled: Spooled,
     count_max: usize,
     bytes_max: usize,
 }
@@ -75,21 +82,43 @@ pub(crate) struct Queue {
 /// What was dropped to keep the queue within its bounds.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Dropped {
+    /// How many nobody will be told.
     pub(crate) count: u64,
+    /// The looks whose states are not sent any more.
     pub(crate) ticks: Vec<u64>,
 }
 
 impl Queue {
     pub(crate) fn new(spool_id: u64, count_max: usize, bytes_max: usize) -> Self {
-        Self { items: VecDeque::new(), bytes: 0, spool_id, next_position: 1, count_max, bytes_max }
+        let spooled = Spooled::default();
+        Self { waiting: VecDeque::new(), bytes: 0, spool_id, next_position: 1, spooled, count_max, bytes_max }
     }
 
+    /// How many wait, in the spool or here.
     pub(crate) fn len(&self) -> usize {
-        self.items.len()
+        let count = |waiting: &Waiting| match waiting {
+            Waiting::Here(_) => 1,
+            Waiting::InSpool(span) => usize::try_from(span.count).unwrap_or(usize::MAX).max(1),
+        };
+        self.waiting.iter().map(count).fold(0, usize::saturating_add)
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.is_over(1, 2)
+    }
+
+    /// The number that was given last.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.next_position - 1
+    }
+
+    /// The lowest number that waits.
+    pub(crate) fn first_number(&self) -> Option<u64> {
+        self.waiting.iter().map(Waiting::number).find(|number| *number != 0)
     }
 
     /// Puts one at the end.
@@ -97,21 +126,23 @@ impl Queue {
         observation.spool_place = Some(SpoolPlace { spool_id: self.spool_id, position: self.next_position });
         self.next_position += 1;
         let item = Item::new(observation, tick);
-        self.bytes += item.size;
-        self.items.push_back(item);
+        self.bytes += item.size();
+        self.waiting.push_back(Waiting::Here(item));
         if self.is_over(1, 1) { self.shrink() } else { Dropped::default() }
     }
 
-    /// Takes the first ones: at least one if there is any, then as many as fit.
+    /// Takes the first ones: at least one if there is any here, then as many as fit.
     pub(crate) fn pop(&mut self, count_max: usize, bytes_max: usize) -> Vec<Item> {
         let mut taken = Vec::new();
         let mut bytes = 0;
-        while let Some(item) = self.items.front() {
-            if !taken.is_empty() && (taken.len() >= count_max || bytes + item.size > bytes_max) {
+        while let Some(item) = self.waiting.front().and_then(Waiting::here) {
+            if !taken.is_empty() && (taken.len() >= count_max || bytes + item.size() > bytes_max) {
                 break;
             }
-            bytes += item.size;
-            taken.extend(self.items.pop_front());
+            bytes += item.size();
+            if let Some(Waiting::Here(item)) = self.waiting.pop_front() {
+                taken.push(item);
+            }
         }
         self.bytes -= bytes;
         taken
@@ -120,209 +151,196 @@ impl Queue {
     /// A new life begins: `hello` first, then what the older life sent without an acknowledgement, then what waits.
     /// Of both only history is left: a death the older life saw late must not be followed by an older look.
     pub(crate) fn begin(&mut self, hello: Observation, unacknowledged: Vec<Item>) {
-        let waiting = std::mem::take(&mut self.items);
-        let history = unacknowledged.into_iter().chain(waiting).map(|item| item.observation.into_history());
-        let history = history.filter(|observation| observation.observed != Observed::Nothing);
-        self.items = std::iter::once(hello).chain(history).map(|observation| Item::new(observation, None)).collect();
-        self.bytes = self.items.iter().map(Item::size).sum();
+        let older = std::mem::take(&mut self.waiting);
+        let unacknowledged = unacknowledged.into_iter().map(Waiting::Here);
+        let history = unacknowledged.chain(older).filter_map(|waiting| match waiting {
+            Waiting::Here(item) => item.history().map(here),
+            Waiting::InSpool(span) => Some(Waiting::InSpool(span)),
+        });
+        self.waiting = std::iter::once(here(hello)).chain(history).collect();
+        self.bytes = self.waiting.iter().map(Waiting::size).sum();
+    }
+
+    /// What an older process left goes first.
+    pub(crate) fn inherit(&mut self, gap: Option<Observation>, span: Option<Span>, last: u64) {
+        self.next_position = self.next_position.max(last + 1);
+        self.spooled = Spooled { above: 0, through: last };
+        let left = gap.map(here).into_iter().chain(span.map(Waiting::InSpool));
+        self.waiting = left.chain(std::mem::take(&mut self.waiting)).collect();
+        self.bytes = self.waiting.iter().map(Waiting::size).sum();
+    }
+
+    /// Another one tells what this life has seen.
+    pub(crate) fn discard_own(&mut self) {
+        let spool_id = self.spool_id;
+        self.waiting.retain(|waiting| {
+            waiting
+                .here()
+                .is_none_or(|item| item.observation.spool_place.is_some_and(|place| place.spool_id != spool_id))
+        });
+        self.bytes = self.waiting.iter().map(Waiting::size).sum();
+    }
+
+    /// What waits here of those numbers, as far as it is history, at most so many; and the number up to which that is all.
+    pub(crate) fn history(&self, above: u64, through: u64, count_max: usize) -> (Vec<Observation>, u64) {
+        let begin = self.waiting.partition_point(|waiting| waiting.number() <= above);
+        let mut history = Vec::new();
+        for item in self.waiting.range(begin..).filter_map(Waiting::here) {
+            if item.number() > through {
+                break;
+            }
+            if history.len() >= count_max {
+                return (history, item.number() - 1);
+            }
+            history.extend(item.history());
+        }
+        (history, through)
+    }
+
+    /// The spool tells what it holds.
+    pub(crate) fn set_spooled(&mut self, spooled: Spooled) {
+        self.spooled = spooled;
+    }
+
+    pub(crate) fn spooled(&self) -> Spooled {
+        self.spooled
+    }
+
+    /// What has to be read from the spool, because nothing else can be sent, or soon could be, and there is room.
+    pub(crate) fn wanted(&self, ahead_max: usize) -> Option<Span> {
+        let ahead = self.waiting.iter().take(ahead_max).position(|waiting| waiting.here().is_none())?;
+        if ahead > 1 && self.is_over(3, 4) {
+            return None;
+        }
+        match self.waiting.get(ahead)? {
+            Waiting::InSpool(span) => Some(*span),
+            Waiting::Here(_) => None,
+        }
+    }
+
+    /// How much may be read at once.
+    pub(crate) fn read_max(&self) -> usize {
+        self.bytes_max / 16
+    }
+
+    /// What the spool holds of a span from that number, all of it up to `through`. What is missing becomes a gap.
+    pub(crate) fn put_back(&mut self, from: u64, through: u64, observations: Vec<Observation>) {
+        let is_it = |waiting: &Waiting| matches!(waiting, Waiting::InSpool(span) if span.from == from);
+        // What was spooled meanwhile has grown into it: it is read again.
+        let Some(index) = self.waiting.iter().position(is_it) else { return };
+        let behind = self.waiting.split_off(index + 1);
+        let Some(Waiting::InSpool(span)) = self.waiting.pop_back() else { return };
+        self.bytes -= SPAN_SIZE;
+        let count = span.count.saturating_sub(u64::try_from(observations.len()).unwrap_or(u64::MAX));
+        let rest = if through < span.through {
+            Some(Waiting::InSpool(Span { from: through + 1, through: span.through, count }))
+        } else {
+            (count > 0).then(|| here(gap(&self.nothing(span.through), count)))
+        };
+        for waiting in observations.into_iter().map(here).chain(rest) {
+            self.bytes += waiting.size();
+            self.waiting.push_back(waiting);
+        }
+        self.waiting.extend(behind);
+    }
+
+    fn nothing(&self, position: u64) -> Observation {
+        Observation {
+            observed_at: service::clock::now(),
+            cause: domain::Cause::List,
+            event: None,
+            spool_place: Some(SpoolPlace { spool_id: self.spool_id, position }),
+            observed: Observed::Nothing,
+        }
     }
 
     fn is_over(&self, numerator: usize, denominator: usize) -> bool {
-        self.items.len() > self.count_max / denominator * numerator
+        self.waiting.len() > self.count_max / denominator * numerator
             || self.bytes > self.bytes_max / denominator * numerator
     }
 
-    /// Drops down to seven eighths, so that the next push does not have to drop again:
+    /// Makes room down to seven eighths, so that the next push does not have to do it again:
     /// first states that a newer one in the queue makes superfluous, then history, then states.
+    /// What the spool holds as history is not lost.
     fn shrink(&mut self) -> Dropped {
         let mut newest = HashMap::new();
-        for (index, item) in self.items.iter().enumerate() {
+        for (index, item) in self.waiting.iter().enumerate().filter_map(|(index, it)| Some((index, it.here()?))) {
             newest.extend(item.state_of().map(|id| (id, index)));
         }
         let mut dropped = Dropped::default();
         let superseded = |index: usize, item: &Item| item.state_of().is_some_and(|id| newest[&id] > index);
-        self.drop_oldest(superseded, &mut dropped);
-        self.drop_oldest(|_, item| item.is_history(), &mut dropped);
-        self.drop_oldest(|_, item| item.state_of().is_some(), &mut dropped);
+        let spooled = self.spooled;
+        let is_spooled = |item: &Item| spooled.holds(item.number()) && item.is_told();
+        self.drop_oldest(superseded, is_spooled, &mut dropped);
+        self.drop_oldest(|_, item| item.is_history(), is_spooled, &mut dropped);
+        self.drop_oldest(|_, item| item.state_of().is_some(), |_| false, &mut dropped);
         dropped
     }
 
-    fn drop_oldest(&mut self, may_go: impl Fn(usize, &Item) -> bool, dropped: &mut Dropped) {
+    fn drop_oldest(
+        &mut self,
+        may_go: impl Fn(usize, &Item) -> bool,
+        is_spooled: impl Fn(&Item) -> bool,
+        dropped: &mut Dropped,
+    ) {
         if !self.is_over(7, 8) {
             return;
         }
-        let items = std::mem::take(&mut self.items);
-        // Gaps are merged, so what is counted here is what would be left if nothing more were dropped.
-        let mut left = items.len();
-        for (index, item) in items.into_iter().enumerate() {
+        let older = std::mem::take(&mut self.waiting);
+        // Gaps and spans are merged, so what is counted here is what would be left if nothing more were dropped.
+        let mut left = older.len();
+        for (index, waiting) in older.into_iter().enumerate() {
             let over = left > self.count_max / 8 * 7 || self.bytes > self.bytes_max / 8 * 7;
-            let gap_before = self.items.back().and_then(Item::dropped_before);
-            let lost = if over && may_go(index, &item) { Some(1) } else { item.dropped_before() };
-            let Some(lost) = lost else {
-                self.items.push_back(item);
-                continue;
+            let instead = match waiting {
+                Waiting::InSpool(span) => Waiting::InSpool(span),
+                Waiting::Here(item) if over && may_go(index, &item) => {
+                    dropped.ticks.extend(item.tick);
+                    self.bytes -= item.size();
+                    let number = item.number();
+                    let instead = if is_spooled(&item) {
+                        Waiting::InSpool(Span { from: number, through: number, count: 1 })
+                    } else {
+                        dropped.count += 1;
+                        Waiting::Here(Item::new(gap(&item.observation, 1), None))
+                    };
+                    self.bytes += instead.size();
+                    instead
+                }
+                Waiting::Here(item) => Waiting::Here(item),
             };
-            if item.dropped_before().is_none() {
-                dropped.count += 1;
-                dropped.ticks.extend(item.tick);
+            let size = instead.size();
+            match self.waiting.back_mut().and_then(|before| merged(before, &instead)) {
+                None => self.waiting.push_back(instead),
+                Some(merged) => {
+                    let before = self.waiting.pop_back();
+                    self.bytes -= before.as_ref().map_or(0, Waiting::size) + size;
+                    self.bytes += merged.size();
+                    self.waiting.push_back(merged);
+                    left -= 1;
+                }
             }
-            self.bytes -= item.size;
-            let mut merged = gap(&item.observation, lost + gap_before.unwrap_or(0));
-            if gap_before.is_some() {
-                let before = self.items.pop_back();
-                self.bytes -= before.as_ref().map_or(0, Item::size);
-                merged.observation.observed_at =
-                    before.map_or(merged.observation.observed_at, |before| before.observation.observed_at);
-                left -= 1;
-            }
-            self.bytes += merged.size;
-            self.items.push_back(merged);
         }
     }
 }
 
-fn gap(dropped: &Observation, lost: u64) -> Item {
-    let gap = Gap {
-        reason: GapReason::QueueFull,
-        range: GapRange::Engine { lost: Some(lost), since: None, until: None },
-        action: "the newest state of each container is kept".to_owned(),
-    };
-    let Observation { observed_at, cause, spool_place, event: _, observed: _ } = *dropped;
-    Item::new(Observation { observed_at, cause, event: None, spool_place, observed: Observed::Gap(gap) }, None)
+fn here(observation: Observation) -> Waiting {
+    Waiting::Here(Item::new(observation, None))
 }
 
-fn size_of(observation: &Observation) -> usize {
-    const FIXED: usize = 96;
-    FIXED
-        + match &observation.observed {
-            Observed::Container(c) | Observed::Removed(c) => {
-                let texts = [&c.name, &c.image, &c.image_id].map(String::len).iter().sum::<usize>();
-                let optional = [&c.error, &c.project, &c.service];
-                let optional = optional.into_iter().flatten().map(String::len).sum::<usize>();
-                let labels = c.labels.iter().map(|(key, value)| key.len() + value.len() + 8).sum::<usize>();
-                256 + texts + optional + labels + c.ports.len() * 32
-            }
-            Observed::Listed(listed) => listed.ids.len() * 34,
-            Observed::Stating(ids) => ids.iter().map(|id| id.len() + 2).sum(),
-            Observed::Blind(reason) => reason.len(),
-            Observed::Correction(correction) => {
-                64 + correction.fields.iter().map(|field| field.len() + 2).sum::<usize>()
-            }
-            Observed::Event(_) | Observed::Gap(_) => 96,
-            Observed::Hello(_) => 256,
-            Observed::Nothing => 0,
+/// One that stands for both, where they are neighbours of a kind.
+fn merged(before: &Waiting, after: &Waiting) -> Option<Waiting> {
+    match (before, after) {
+        (Waiting::InSpool(before), Waiting::InSpool(after)) => Some(Waiting::InSpool(Span {
+            from: before.from,
+            through: after.through,
+            count: before.count + after.count,
+        })),
+        (Waiting::Here(before), Waiting::Here(after)) => {
+            let lost = before.dropped_before()? + after.dropped_before()?;
+            let observed_at = before.observation.observed_at;
+            let gap = gap(&Observation { observed_at, ..after.observation.clone() }, lost);
+            Some(Waiting::Here(Item::new(gap, None)))
         }
-}
-
-#[cfg(test)]
-mod tests {
-    use domain::observation::Cause;
-    use domain::{Container, EngineEvent, Timestamp};
-
-    use super::*;
-
-    fn id(number: u8) -> ContainerId {
-        [number; 32].into()
-    }
-
-    fn observation(observed: Observed) -> Observation {
-        Observation { observed_at: Timestamp(0), cause: Cause::Event, event: None, spool_place: None, observed }
-    }
-
-    fn state(number: u8) -> Observation {
-        let node = "n".parse().unwrap();
-        observation(Observed::Container(Box::new(Container::unheard_of(id(number), node, Default::default()))))
-    }
-
-    fn event(number: u8) -> Observation {
-        let event = EngineEvent {
-            action: "die".into(),
-            time: None,
-            signal: None,
-            exit_code: None,
-            exec_duration_seconds: None,
-            replayed: false,
-        };
-        Observation { event: Some(event), ..observation(Observed::Event(id(number))) }
-    }
-
-    fn shown(items: &[Item]) -> String {
-        let word = |item: &Item| match &item.observation.observed {
-            Observed::Container(c) => format!("s{}", c.id.as_bytes()[0]),
-            Observed::Event(id) => format!("e{}", id.as_bytes()[0]),
-            Observed::Gap(_) => format!("gap{}", item.dropped_before().unwrap()),
-            Observed::Removed(_)
-            | Observed::Hello(_)
-            | Observed::Stating(_)
-            | Observed::Listed(_)
-            | Observed::Blind(_)
-            | Observed::Correction(_)
-            | Observed::Nothing => format!("{:?}", item.observation.observed),
-        };
-        items.iter().map(word).collect::<Vec<_>>().join(" ")
-    }
-
-    fn queue(count_max: usize) -> Queue {
-        Queue::new(7, count_max, usize::MAX)
-    }
-
-    #[test]
-    fn first_in_first_out_within_the_bounds_of_a_message() {
-        let mut queue = queue(100);
-        for number in 1..=5 {
-            queue.push(event(number), None);
-        }
-        let size = Item::new(event(1), None).size();
-        assert_eq!(shown(&queue.pop(3, usize::MAX)), "e1 e2 e3");
-        assert_eq!(shown(&queue.pop(9, size)), "e4");
-        assert_eq!(shown(&queue.pop(9, 0)), "e5");
-        assert_eq!((queue.len(), queue.bytes()), (0, 0));
-    }
-
-    #[test]
-    fn the_newest_state_of_each_container_survives_and_losses_are_counted() {
-        let mut queue = queue(16);
-        let mut lost = 0;
-        for round in 0..100 {
-            lost += queue.push(if round % 3 == 0 { event(1) } else { state(round % 2) }, Some(u64::from(round))).count;
-        }
-        assert!(queue.len() <= 16);
-        let items = queue.pop(99, usize::MAX);
-        let gaps: u64 = items.iter().filter_map(Item::dropped_before).sum();
-        assert_eq!(gaps, lost);
-        let kept = items.iter().filter(|item| item.dropped_before().is_none()).count() as u64;
-        assert_eq!(kept + lost, 100);
-        for newest in [98, 97] {
-            assert!(items.iter().any(|item| item.tick == Some(newest)), "{newest}: {}", shown(&items));
-        }
-        let places: Vec<_> = items.iter().map(|item| item.observation.spool_place.unwrap().position).collect();
-        assert!(places.is_sorted(), "{places:?}");
-    }
-
-    #[test]
-    fn neighbours_that_are_dropped_are_one_gap() {
-        let mut queue = queue(8);
-        for _ in 0..8 {
-            queue.push(state(1), Some(1));
-        }
-        let dropped = queue.push(state(2), None);
-        assert_eq!(dropped.count, 3);
-        assert_eq!(dropped.ticks, [1, 1, 1]);
-        assert_eq!(shown(&queue.pop(99, usize::MAX)), "gap3 s1 s1 s1 s1 s1 s2");
-    }
-
-    #[test]
-    fn a_new_life_keeps_history_and_places_but_no_state() {
-        let mut queue = queue(100);
-        queue.push(state(1), Some(1));
-        queue.push(event(2), None);
-        queue.push(event(3), None);
-        let sent = queue.pop(2, usize::MAX);
-        queue.begin(observation(Observed::Nothing), sent);
-        let items = queue.pop(99, usize::MAX);
-        let places: Vec<_> =
-            items.iter().map(|item| item.observation.spool_place.map(|place| place.position)).collect();
-        assert_eq!(places, [None, Some(2), Some(3)]);
-        assert_eq!(shown(&items[1..]), "e2 e3");
+        (Waiting::Here(_), Waiting::InSpool(_)) | (Waiting::InSpool(_), Waiting::Here(_)) => None,
     }
 }

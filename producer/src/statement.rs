@@ -76,8 +76,6 @@ pub(crate) struct Stater {
     pub(crate) connection: watch::Receiver<Option<Connection>>,
     pub(crate) health: service::Health,
     pub(crate) restate: Duration,
-    /// Most ids in one `listed`.
-    pub(crate) part_max: usize,
 }
 
 impl Stater {
@@ -168,7 +166,7 @@ impl Stater {
             return Stated::Passed;
         }
         self.core.listed(&ids, tick, failed.is_none());
-        let parts = ids.chunks(self.part_max.max(1)).collect::<Vec<_>>();
+        let parts = ids.chunks(self.core.listed_ids_max()).collect::<Vec<_>>();
         let parts = if parts.is_empty() { vec![&ids[..]] } else { parts };
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         for (part, ids) in (0..count).zip(parts) {

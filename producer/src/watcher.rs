@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bollard::models::EventMessage;
 use domain::node::{Gap, GapRange, GapReason, LISTED_IDS_MAX};
-use domain::{Cause, NodeName, Observed, Timestamp};
+use domain::{Cause, ContainerId, EngineEvent, NodeName, Observed, Timestamp};
 use futures::StreamExt;
 use service::{Context, Failure, Stop};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -57,6 +57,24 @@ impl Past {
     pub(crate) fn new(cut: Option<i64>) -> Self {
         let cut = cut.unwrap_or_default();
         Self { seen: Mutex::default(), cut: AtomicI64::new(cut), written: AtomicI64::new(cut) }
+    }
+
+    /// What an older life heard, and did not send before it ended.
+    pub(crate) fn heard(&self, events: impl IntoIterator<Item = (ContainerId, EngineEvent)>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, event) in events {
+            let Some(Timestamp(nanos)) = event.time else { continue };
+            self.cut.fetch_max(nanos, Ordering::Relaxed);
+            for key in events::keys_of(id, &event.action, nanos) {
+                seen.note(key);
+            }
+        }
+    }
+
+    /// What was heard before there was an epoch is another one's to tell.
+    pub(crate) fn forget(&self) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Seen::default();
+        self.cut.store(self.written.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     /// The last event that is stored, as it was written down.

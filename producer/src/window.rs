@@ -116,6 +116,11 @@ impl Window {
         self.flights.is_empty()
     }
 
+    /// What is under way, in order.
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Item> {
+        self.flights.values().flat_map(|flight| &flight.items)
+    }
+
     /// Something of `from..=to` is under way.
     pub(crate) fn holds(&self, from: u64, to: u64) -> bool {
         self.flights.range(..=to).next_back().is_some_and(|(_, flight)| flight.last_seq >= from)

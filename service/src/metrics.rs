@@ -76,7 +76,11 @@ impl Default for Metrics {
             engine_events_dropped.clone(),
         );
         let spool_bytes = Gauge::default();
-        registry.register("spool_bytes", "Bytes of observations waiting to be sent", spool_bytes.clone());
+        registry.register(
+            "spool_bytes",
+            "Bytes of what waits on the disk until the stream takes it",
+            spool_bytes.clone(),
+        );
         let projector_lag = Gauge::default();
         registry.register("projector_lag_records", "Records not yet in the store", projector_lag.clone());
         let event_to_store = Histogram::new(EVENT_TO_STORE_SECONDS);
@@ -147,7 +151,7 @@ impl Metrics {
         self.0.engine_events_dropped.get_or_create(&ActionLabel { action: action.to_owned() }).inc();
     }
 
-    /// So many bytes of observations wait to be sent.
+    /// So many bytes of observations wait on the disk.
     pub fn spool_bytes(&self, bytes: i64) {
         self.0.spool_bytes.set(bytes);
     }

@@ -72,6 +72,9 @@ impl Core {
                 let observed = Observed::Event(inspected.container.id);
                 self.push(&mut state, Draft { cause, event: Some(event), observed }, None);
             }
+            if tick.epoch == state.epoch {
+                state.ticks.close(tick.number);
+            }
             return;
         }
         let when = When { now: service::clock::now(), event_at: event.as_ref().and_then(|event| event.time) };
@@ -202,6 +205,16 @@ impl Core {
         state.view.listed(ids, tick.number, whole);
     }
 
+    /// Most ids in one `listed`.
+    pub(crate) fn listed_ids_max(&self) -> usize {
+        self.state().listed_ids_max
+    }
+
+    /// So many fit into a message.
+    pub(crate) fn set_listed_ids_max(&self, count: usize) {
+        self.state().listed_ids_max = count.max(1);
+    }
+
     /// The engine was restarted after that time of its clock.
     pub(crate) fn restarted(&self, since: Timestamp) {
         let mut state = self.state();
@@ -222,11 +235,11 @@ impl Core {
     fn push(&self, state: &mut State, draft: Draft, tick: Option<u64>) {
         self.metrics.observation(draft.cause.as_str());
         let dropped = state.queue.push(self.observation(draft), tick);
-        if dropped.count > 0 {
+        if !dropped.ticks.is_empty() {
             dropped.ticks.iter().for_each(|tick| state.ticks.close(*tick));
         }
-        self.metrics.spool_bytes(i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX));
         self.work.notify_one();
+        self.spooling.notify_one();
     }
 
     pub(super) fn observation(&self, draft: Draft) -> Observation {

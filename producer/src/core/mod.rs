@@ -3,6 +3,7 @@
 mod epochs;
 mod looking;
 mod sending;
+mod spooling;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     state: Mutex<State>,
     /// Something waits to be sent.
     pub(crate) work: Notify,
+    /// Something waits that the spool may have to take, to give or to remove.
+    pub(crate) spooling: Notify,
     /// The epoch whose `hello` is stored; 0 while there is none.
     open: watch::Sender<u64>,
     /// Raised whenever something was sent.
@@ -57,6 +60,10 @@ struct State {
     blind: Option<String>,
     /// The engine's clock at the last event that is stored.
     event_stored: Option<i64>,
+    /// Most ids in one `listed`, by the size of messages.
+    listed_ids_max: usize,
+    /// Bytes of the spool's files.
+    spool_bytes: u64,
     /// Changes that no event told, since they were last asked for.
     missed: u32,
 }
@@ -84,17 +91,22 @@ impl Core {
         metrics: service::Metrics,
         told: BTreeMap<ContainerId, Told>,
     ) -> Self {
+        // So the bound of the spool bounds all that waits.
+        let spool_bytes_max = usize::try_from(limits.spool_bytes_max).unwrap_or(usize::MAX);
+        let queue_bytes_max = limits.queue_bytes_max.min(spool_bytes_max);
         let state = State {
             epoch: 0,
             engine,
             ticks: Ticks::default(),
-            queue: Queue::new(service::random(), limits.queue_max, limits.queue_bytes_max),
+            queue: Queue::new(service::random(), limits.queue_max, queue_bytes_max),
             window: Window::new(limits.window_max, limits.span_max),
             kept: Kept::new(limits.kept_max, limits.kept_bytes_max),
             view: View::new(identity.node.clone(), told),
             away: None,
             blind: None,
             event_stored: None,
+            listed_ids_max: 1,
+            spool_bytes: 0,
             missed: 0,
         };
         Self {
@@ -103,6 +115,7 @@ impl Core {
             metrics,
             state: Mutex::new(state),
             work: Notify::new(),
+            spooling: Notify::new(),
             open: watch::Sender::new(0),
             sent: watch::Sender::new(0),
         }

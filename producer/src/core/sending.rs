@@ -9,6 +9,7 @@ use domain::rpc::ReplayStatus;
 use domain::wire::Wire;
 use domain::{Batch, Container, Observed, Stamp};
 
+use super::spooling::READ_AHEAD;
 use super::{Core, Picture};
 
 impl Core {
@@ -22,6 +23,9 @@ impl Core {
         }
         let mut items = state.queue.pop(room, bytes_max.min(self.limits.batch_bytes_max));
         if items.is_empty() {
+            if !state.queue.is_empty() {
+                self.spooling.notify_one();
+            }
             return None;
         }
         let first_seq = state.window.next_seq();
@@ -49,7 +53,9 @@ impl Core {
         let bytes = Bytes::from(batch.encode());
         state.kept.keep(first_seq, last_seq, bytes.clone());
         state.window.send(items, bytes.clone(), Instant::now());
-        self.metrics.spool_bytes(i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX));
+        if state.queue.wanted(READ_AHEAD).is_some() {
+            self.spooling.notify_one();
+        }
         drop(guard);
         self.sent.send_modify(|sent| *sent += 1);
         Some((first_seq, bytes))
@@ -64,6 +70,9 @@ impl Core {
         let Some(items) = state.window.acknowledge(first_seq) else { return };
         let events = items.iter().filter_map(|item| item.observation.event.as_ref()?.time);
         state.event_stored = events.map(|time| time.0).max().max(state.event_stored);
+        if state.spool_bytes > 0 {
+            self.spooling.notify_one();
+        }
         drop(state);
         if first_seq == 1 {
             self.open.send_replace(epoch);
@@ -96,13 +105,13 @@ impl Core {
 
     /// Everything that was queued has a stamp.
     pub(crate) fn is_all_sent(&self) -> bool {
-        self.state().queue.len() == 0
+        self.state().queue.is_empty()
     }
 
     /// Everything was sent and is stored.
     fn is_drained(&self) -> bool {
         let state = self.state();
-        state.queue.len() == 0 && state.window.is_empty()
+        state.queue.is_empty() && state.window.is_empty()
     }
 
     /// Waits until nothing waits for its stamp, and takes the picture then.
@@ -152,7 +161,7 @@ impl Core {
             acknowledged_seq: state.window.acknowledged_seq(),
             digest: digest::of(state.view.containers()),
             queued: u64::try_from(state.queue.len()).unwrap_or(u64::MAX),
-            spool_bytes: u64::try_from(state.queue.bytes()).unwrap_or(u64::MAX),
+            spool_bytes: state.spool_bytes,
             stand_in: self.identity.stand_in,
             engine_id: state.engine.id.clone(),
         }
@@ -161,7 +170,7 @@ impl Core {
     /// All states, and the stamp at which they are true; `None` while something waits for its stamp.
     fn picture(&self) -> Option<Picture> {
         let state = self.state();
-        if state.queue.len() > 0 {
+        if !state.queue.is_empty() {
             return None;
         }
         let containers: Vec<Container> = state.view.containers().cloned().collect();

@@ -84,6 +84,13 @@ pub(crate) fn key(message: &EventMessage) -> Key {
     Key { nanos: nanos(message), kind, action: message.action.clone().unwrap_or_default(), id: id + container }
 }
 
+/// The identities that an event of a container may have had: Podman calls a destroy `remove`.
+pub(crate) fn keys_of(id: ContainerId, action: &str, nanos: i64) -> Vec<Key> {
+    let other = (action == "destroy").then_some("remove");
+    let key = |action: &str| Key { nanos, kind: Some(Kind::Container), action: action.to_owned(), id: id.to_string() };
+    std::iter::once(action).chain(other).map(key).collect()
+}
+
 /// The engine's clock at an event; 0 if it says none.
 pub(crate) fn nanos(message: &EventMessage) -> i64 {
     message.time_nano.or_else(|| message.time?.checked_mul(1_000_000_000)).unwrap_or_default()
