@@ -101,6 +101,10 @@ class Engine:
     async def open(self) -> None:
         self._server = await asyncio.start_unix_server(self._serve, str(self._path))
 
+    @property
+    def is_open(self) -> bool:
+        return self._server is not None
+
     async def close(self) -> None:
         """It is gone, as a daemon that was killed: whoever is connected sees the end of it."""
         if self._server:

@@ -29,9 +29,16 @@ class Load:
         while True:
             await self._going.wait()
             due = self._engine.told + self._engine.swallowed + self._rate * STEP
-            while self._engine.told + self._engine.swallowed < due:
+            # Nothing happens on an engine that is not there.
+            while self._engine.is_open and self._engine.told + self._engine.swallowed < due:
                 self.step()
             await asyncio.sleep(STEP)
+
+    def burst(self, events: int) -> None:
+        """So many at once."""
+        due = self._engine.told + events
+        while self._engine.told < due:
+            self.step()
 
     def step(self) -> None:
         """One thing happens to one container, or to a new one."""

@@ -53,6 +53,8 @@ class Machinery:
         for failure in failures:
             if not isinstance(failure, asyncio.CancelledError):
                 raise failure
+        # The connections that end now say so, and nobody needs to hear it.
+        self._loop.set_exception_handler(lambda *_: None)
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()

@@ -21,6 +21,8 @@ def assert_right(client: redis.Redis, truths: dict[str, dict[str, dict]], ledger
     for node, truth in truths.items():
         store = Store(client, node)
         stored = store.states()
+        # Between the list of keys and the read of one: nothing is settled yet.
+        assert all("status" in state for state in stored.values()), f"{node} changes while it is read"
         found += [f"{node}: {text}" for text in _against(stored, truth, FROM_ENGINE, "engine")]
         told = {about: entry.state for about, entry in ledger.states(node).items()}
         found += [f"{node}: {text}" for text in _against(stored, told, FIELDS, "record")]

@@ -1,13 +1,11 @@
 """One installation under load: real servers and roles as processes, simulated engines, and a way between any two parts."""
 
 import random
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import stream
 from harness.order import assert_ordered
-from harness.paths import BINARY
 from harness.ports import free_port
 from harness.process import Process
 from harness.program import Result, deckwatch
@@ -18,6 +16,7 @@ from harness.wait import eventually
 
 import clock
 from cluster import Cluster
+from disk import Disk, can_mount
 from engine import Engine
 from ledger import Ledger
 from load import Load
@@ -70,10 +69,12 @@ class World:
         self.machinery = Machinery()
         self.links: dict[str, Link] = {}
         self.engines: dict[str, Engine] = {}
-        self.loads: list[Load] = []
+        self.loads: dict[str, Load] = {}
         self.nats = Cluster(folder) if plan.servers > 1 else NatsServer(folder)
         self.redis = RedisServer(folder)
         self.ledger = Ledger()
+        # Disks that can be filled, where this machine lets us have them.
+        self.disks: dict[str, Disk] = {}
         self._library = clock.build(folder)
         self.clocks: dict[str, clock.Clock] = {}
         self.roles: dict[str, Role] = {}
@@ -83,6 +84,8 @@ class World:
     def __enter__(self) -> "World":
         self.machinery.__enter__()
         try:
+            if can_mount():
+                self.disks = {name: Disk(self.folder / name) for name in ("nats", "redis", "producer-a")}
             self._make()
             self.nats.start()
             self.redis.start()
@@ -111,6 +114,8 @@ class World:
         for server in self.servers:
             server.stop()
         self.machinery.__exit__()
+        for disk in self.disks.values():
+            disk.close()
         return complaints
 
     @property
@@ -124,7 +129,7 @@ class World:
         for node in NODES:
             self.engines[node] = engine = Engine(self.folder / f"engine-{node}.sock", node)
             load = Load(engine, self.plan.rate / len(NODES), f"{self.plan.seed}/{node}")
-            self.loads.append(load)
+            self.loads[node] = load
             self.machinery.do(engine.open())
             self.machinery.begin(load.run())
         for number in (0, 1):
@@ -172,23 +177,14 @@ class World:
             self.machinery.do(way.open())
         return link.address
 
-    def start_nats_again(self) -> None:
-        self.nats.start()
-
     # --- what happens to them ---
 
-    def pids(self, *names: str) -> list[Process]:
-        return [self.roles[name].process for name in names]
-
-    def signal(self, process: Process, number: signal.Signals) -> None:
-        process.signal(number)
-
     def load_goes(self) -> None:
-        for load in self.loads:
+        for load in self.loads.values():
             self.machinery.call(load.go)
 
     def load_rests(self) -> None:
-        for load in self.loads:
+        for load in self.loads.values():
             self.machinery.call(load.rest)
 
     def told(self) -> int:
@@ -264,7 +260,3 @@ class World:
     def tail(self) -> str:
         processes = [role.process for role in self.roles.values()] + self.servers
         return "\n".join(process.tail() for process in processes)
-
-
-def binary_is_there() -> bool:
-    return BINARY.exists()
