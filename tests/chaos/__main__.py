@@ -7,6 +7,7 @@
 
 import argparse
 import random
+import signal
 import sys
 import time
 from contextlib import redirect_stdout
@@ -37,6 +38,7 @@ def main() -> int:
     folder.mkdir(parents=True)
     print(f"seed {seed}, {plan.rate:g} events a second, {plan.servers} nats-server(s), in {folder}", flush=True)
     worlds = Worlds(folder, plan)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         rounds = at_random if arguments.seconds else each_once
         outcomes = list(rounds(worlds, arguments))

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from harness.sampler import Sampler
+from harness.store import Store
 from harness.wait import SLACK, eventually
 
 from faults.base import Fault
@@ -16,6 +17,13 @@ RIGHT_AGAIN = 2 * INTERVAL
 WARM = 60
 # Until the record tells all that the engines told.
 TOLD_MAX = 60
+
+
+class Claimed(Store):
+    """What Redis vouches for: a node that is built anew is `unknown` until it is what it was."""
+
+    def states(self) -> dict[str, dict]:
+        return {each: state for each, state in super().states().items() if state.get("status") != "unknown"}
 
 
 @dataclass
@@ -33,7 +41,7 @@ class Outcome:
 def run(world: World, faults: list[Fault]) -> Outcome:
     outcome = Outcome([fault.name for fault in faults])
     began = _Before(world)
-    samplers = [] if any(fault.store_steps_back for fault in faults) else [Sampler(world.store(node)) for node in world.engines]
+    samplers = [] if any(fault.store_steps_back for fault in faults) else [Sampler(Claimed(world.redis.client(), node)) for node in world.engines]
     try:
         with ExitStack() as stack:
             for sampler in samplers:

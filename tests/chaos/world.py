@@ -9,7 +9,6 @@ from harness.order import assert_ordered
 from harness.ports import free_port
 from harness.process import Process
 from harness.program import Result, deckwatch
-from harness.servers import NatsServer, RedisServer
 from harness.stack import Role
 from harness.store import Store
 from harness.wait import eventually
@@ -22,6 +21,7 @@ from ledger import Ledger
 from load import Load
 from machinery import Machinery
 from picture import assert_right
+from servers import Nats, Redis
 from way import Way
 
 STATE, RAW = "DECKWATCH_STATE_0", "DECKWATCH_RAW"
@@ -70,8 +70,8 @@ class World:
         self.links: dict[str, Link] = {}
         self.engines: dict[str, Engine] = {}
         self.loads: dict[str, Load] = {}
-        self.nats = Cluster(folder) if plan.servers > 1 else NatsServer(folder)
-        self.redis = RedisServer(folder)
+        self.nats = Cluster(folder) if plan.servers > 1 else Nats(folder)
+        self.redis = Redis(folder)
         self.ledger = Ledger()
         # Disks that can be filled, where this machine lets us have them.
         self.disks: dict[str, Disk] = {}
