@@ -102,6 +102,7 @@ class Worlds:
                 print(f"  VIOLATION {violation}", flush=True)
             (world.folder / "violations.txt").write_text("\n".join([*outcome.faults, *outcome.violations]) + "\n")
             print(f"  kept: {world.folder}", flush=True)
+        if outcome.violations or any(fault.spoils for fault in faults):
             self.end(broken=True)
         return outcome
 

@@ -58,7 +58,7 @@ def run(world: World, faults: list[Fault]) -> Outcome:
         outcome.violations.append(f"{type(error).__name__}: {error}")
     for sampler in samplers:
         outcome.violations += [f"Redis steps back: {text}" for text in sampler.steps_back]
-    outcome.violations += world.ledger.violations
+    outcome.violations += world.ledger.violations + world.repeated()
     outcome.records, outcome.events = world.ledger.records - began.records, world.told() - began.events
     return outcome
 

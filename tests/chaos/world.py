@@ -1,5 +1,6 @@
 """One installation under load: real servers and roles as processes, simulated engines, and a way between any two parts."""
 
+import itertools
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ STATE, RAW = "DECKWATCH_STATE_0", "DECKWATCH_RAW"
 NODES = ["a", "b", "c"]
 # Seconds between two looks of the reconciler at a node, and without a sign of life until a node is lost.
 INTERVAL, LOST_AFTER = 5, 5
+# Lines of a log that may be the same, one after another.
+SAID_MAX = 3
 SETTINGS = {
     "DECKWATCH_HEARTBEAT": "1s",
     "DECKWATCH_LOST_AFTER": f"{LOST_AFTER}s",
@@ -78,6 +81,8 @@ class World:
         self._library = clock.build(folder)
         self.clocks: dict[str, clock.Clock] = {}
         self.roles: dict[str, Role] = {}
+        # How far each role's log was read.
+        self._read: dict[str, int] = {}
         # Events of each node that the record has not been seen to tell yet.
         self._untold: dict[str, set[tuple[str, str, int]]] = {node: set() for node in NODES}
 
@@ -255,6 +260,19 @@ class World:
                 assert_ordered(entries, node)
             except AssertionError as error:
                 found.append(str(error))
+        return found
+
+    def repeated(self) -> list[str]:
+        """What a role has said again and again since this was last asked, with nothing else between."""
+        found = []
+        for name, role in self.roles.items():
+            with role.process.stderr.open("rb") as log:
+                log.seek(self._read.get(name, 0))
+                lines = log.read().decode(errors="replace").splitlines()
+                self._read[name] = log.tell()
+            for text, same in itertools.groupby(lines, lambda line: line.partition(" ")[2]):
+                if (count := len(list(same))) > SAID_MAX:
+                    found.append(f"{name} says {count} times in a row: {text}")
         return found
 
     def tail(self) -> str:

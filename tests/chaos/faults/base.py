@@ -39,6 +39,8 @@ class Fault:
     # The ordered record may lose what it held. The store may: so what is read from it steps back.
     breaks_record = False
     store_steps_back = False
+    # What it leaves is not to be gone on with: a copy of the record may have holes for good.
+    spoils = False
     # How many nats-servers it needs at least, and at most.
     servers = (1, 3)
 

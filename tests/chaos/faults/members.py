@@ -1,9 +1,12 @@
 """One of three nats-servers: killed, frozen, or with a file that its disk has cut short or changed."""
 
 import asyncio
+import json
 import signal
 
 from harness.connection import connection
+from harness.paths import BINARY, environment
+from harness.process import Process
 from harness.wait import eventually
 
 from faults.base import ANY, LOST, Fault
@@ -54,9 +57,10 @@ class AllKilled(MemberFault):
 
 
 class Damaged(MemberFault):
-    """A file of one of three is not what was written. Whatever the cluster makes of it: what is lost is said."""
+    """A file of one of three is not what was written. Whatever the cluster makes of it, nobody is told wrong things:
+    not even by that one, when it leads."""
 
-    gaps, words, breaks_record = ANY, LOST, True
+    gaps, words, breaks_record, spoils = ANY, LOST, True, True
     hold = 1
 
     def __init__(self, name: str, stream: str, damage):
@@ -64,7 +68,9 @@ class Damaged(MemberFault):
         self._stream, self._damage = stream, damage
 
     def begin(self, world):
-        self._member = world.nats.members[leader(world, self._stream)]
+        listed = eventually(lambda: world.ask("ps", "-o", "json").json["revision"], 30, "ps names a revision")
+        self._revision, self._number = listed, leader(world, self._stream)
+        self._member = world.nats.members[self._number]
         self._member.kill()
         self._damage(last_file(self._member.store, self._stream))
 
@@ -72,6 +78,11 @@ class Damaged(MemberFault):
         self._member.start()
         told = world.told()
         eventually(lambda: world.told() > told + 100, 30, "the load went on")
+
+    def after(self, world):
+        if self._stream == STATE:
+            eventually(lambda: leads(world, STATE, self._number), 60, "the damaged one leads")
+            assert_told_right(world, self._revision)
 
 
 def flip(path) -> None:
@@ -81,14 +92,61 @@ def flip(path) -> None:
     path.write_bytes(data)
 
 
+def assert_told_right(world, revision: str) -> None:
+    """A watch from there is refused, or tells every record that follows."""
+    watch = Process(
+        "watch",
+        [str(BINARY), "watch", "--from", revision, "-o", "json"],
+        world.folder,
+        environment(DECKWATCH_NATS=world.nats.url, DECKWATCH_REDIS=world.redis.url, DECKWATCH_DATA_DIR=str(world.folder)),
+    ).start()
+    end = world.ledger.last
+
+    def told() -> bool:
+        lines = watch.stdout.read_text().splitlines(keepends=True)
+        places = [place(json.loads(line)["revision"]) for line in lines if line.endswith("\n")]
+        expected = list(range(place(revision) + 1, place(revision) + 1 + len(places)))
+        assert places == expected or watch.code is not None, "a watch goes on beyond a hole"
+        return watch.code == 3 or bool(places) and places[-1] >= end
+
+    try:
+        eventually(told, 30, "a watch is refused, or tells all")
+    finally:
+        if watch.running:
+            watch.kill()
+        print(f"the watch from {revision}: {watch.code}, {watch.stderr.read_text()}")
+
+
+def place(revision: str) -> int:
+    """`0:12.<writer>`"""
+    return int(revision.partition(":")[2].partition(".")[0])
+
+
 def leader(world, stream: str) -> int:
     """The number of the server that leads a stream."""
 
-    async def ask(url: str) -> str:
-        async with connection(url) as client:
-            return (await client.jetstream().stream_info(stream)).cluster.leader
+    def known() -> int | None:
+        name = _ask(world, f"STREAM.INFO.{stream}", {})["cluster"].get("leader")
+        return int(name.removeprefix("n")) if name else None
 
-    return int(eventually(lambda: asyncio.run(ask(world.nats.url)), 30, f"{stream} has a leader").removeprefix("n"))
+    return eventually(known, 30, f"{stream} has a leader")
+
+
+def leads(world, stream: str, number: int) -> bool:
+    """It does; or the one that does is asked to give way to it."""
+    if leader(world, stream) == number:
+        return True
+    _ask(world, f"STREAM.LEADER.STEPDOWN.{stream}", {"placement": {"preferred": f"n{number}"}})
+    return leader(world, stream) == number
+
+
+def _ask(world, what: str, request: dict) -> dict:
+    async def ask() -> dict:
+        async with connection(world.nats.url) as client:
+            answer = await client.request(f"$JS.API.{what}", json.dumps(request).encode(), timeout=5)
+            return json.loads(answer.data)
+
+    return asyncio.run(ask())
 
 
 def faults() -> list[Fault]:

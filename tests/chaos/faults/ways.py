@@ -27,6 +27,7 @@ ONCE = (
     ("refuse", "reconciler"),
     ("latency", "engine"),
 )
+NOT_THROUGH = frozenset({"GAP_REASON_UNREADABLE", "GAP_REASON_NO_ANSWER"})
 
 
 class BadWay(Fault):
@@ -37,6 +38,8 @@ class BadWay(Fault):
         self._how, self._links = how, LINKS[kind]
         self.parts = frozenset(link.split(":")[0] for link in self._links)
         # A node whose way is bad for that long may be lost, or blind; nothing of it is.
+        # What is asked for again and again and does not come through is given up, and that is said.
+        self.gaps = NOT_THROUGH if kind in ("producer", "sequencer") else frozenset()
         self.words = {"producer": LOST, "engine": BLIND}.get(kind, frozenset())
 
     def begin(self, world):
