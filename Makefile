@@ -27,8 +27,7 @@ servers: need-cargo need-engine tools ## run the unit tests, and those that need
 	scripts/with-engine cargo test --workspace --features producer/e2e,projector/servers
 
 e2e: need-engine build ## run the end-to-end tests with real servers and containers; flags: make e2e ARGS="-k oom"
-	@scripts/tools e2e
-	.tools/venv/bin/python -m pytest tests/e2e $(ARGS)
+	scripts/with-engine scripts/e2e $(ARGS)
 
 faults: build ## run each fault once, on real servers under load; flags: make faults ARGS="-k nats"
 	@scripts/tools e2e
@@ -47,7 +46,7 @@ lint: need-cargo ## check format, lints, licences, unused dependencies and scrip
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	.tools/bin/cargo-deny --all-features check --hide-inclusion-graph bans licenses sources
 	.tools/bin/cargo-machete
-	.tools/bin/shellcheck scripts/* .ci/run
+	.tools/bin/shellcheck scripts/* deploy/nats-health .ci/run
 
 grpc: need-cargo ## check the gateway's services, which are behind a feature
 	cargo check --package proto --features grpc --all-targets
