@@ -33,13 +33,17 @@ class Node:
     following: int = 1
     # An open gap: up to the next hello.
     is_open: bool = False
+    # The stream has a hole here, and what the node said in it is not known.
+    is_unknown: bool = False
     containers: dict[str, Told] = field(default_factory=dict)
 
 
 class Ledger:
     """Takes the records of one partition's stream in order; `violations` says what was wrong with them."""
 
-    def __init__(self):
+    def __init__(self, damaged: bool = False):
+        """A `damaged` copy of the record may have holes; beyond these all holds again."""
+        self._damaged, self.holes = damaged, 0
         self.nodes: dict[str, Node] = {}
         self.violations: list[str] = []
         self.last = 0
@@ -71,7 +75,7 @@ class Ledger:
     def _take(self, entry: Entry) -> None:
         where = f"record {entry.sequence} ({entry.subject}, {entry.stamp})"
         if self.last and entry.sequence != self.last + 1:
-            self._say(f"{where} follows {self.last}: the stream has a hole")
+            self._take_hole(f"{where} follows {self.last}: the stream has a hole")
         self.last, self.records = entry.sequence, self.records + 1
         self._said[entry.sequence] = _hash(entry)
         node = self.nodes.setdefault(entry.node, Node())
@@ -90,6 +94,13 @@ class Ledger:
         elif record.HasField("node_change"):
             self.words[entry.node, record.node_change.WhichOneof("change")] += 1
 
+    def _take_hole(self, text: str) -> None:
+        self.holes += 1
+        if not self._damaged:
+            self._say(text)
+        for node in self.nodes.values():
+            node.is_unknown = True
+
     def _follow_writer(self, entry: Entry, where: str) -> None:
         """A writing life that ended does not write again: that is what the fence is for."""
         writer = entry.record.writer
@@ -101,6 +112,9 @@ class Ledger:
         self._writer = writer
 
     def _follow_stamp(self, node: Node, entry: Entry, where: str) -> None:
+        if node.is_unknown or self.holes and not node.epoch:
+            if found := ONE.match(entry.stamp):
+                self._know_again(node, int(found[1]), int(found[2]), where)
         after = f"{where} after {node.epoch}.{node.following - 1}{'-' if node.is_open else ''}"
         if found := RANGE.fullmatch(entry.stamp):
             if not entry.record.HasField("gap"):
@@ -125,6 +139,12 @@ class Ledger:
         elif seq != node.following:
             self._say(f"{after}: {'twice' if seq < node.following else 'a hole'}")
         node.epoch, node.following, node.is_open = epoch, seq + 1, False
+
+    def _know_again(self, node: Node, epoch: int, seq: int, where: str) -> None:
+        """Beyond a hole the node goes on from wherever it stands then, and not from before."""
+        if (epoch, seq) < (node.epoch, node.following):
+            self._say(f"{where} is older than what stood before the hole: {node.epoch}.{node.following - 1}")
+        node.epoch, node.following, node.is_open, node.is_unknown = epoch, seq, False, False
 
     def _begin_epoch(self, node: Node, entry: Entry, epoch: int, seq: int, after: str) -> None:
         change = entry.record.node_change

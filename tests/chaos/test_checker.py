@@ -67,6 +67,15 @@ def test_what_is_wrong_is_found(entries, complaint):
     assert any(complaint in text for text in found), found
 
 
+def test_beyond_a_hole_all_holds_again():
+    told = [hello(1), state("1.2", 1), state("1.3", 2), state("1.4", 3), state("1.5", 4), state("1.7", 5)]
+    ledger = Ledger(damaged=True)
+    ledger.take([*told[:2], told[3], told[5]])
+    assert ledger.holes == 2 and ledger.violations == []
+    ledger.take([state("1.9", 6)])
+    assert "a hole" in ledger.violations[0]
+
+
 def test_a_record_that_was_changed_is_found():
     ledger, told = Ledger(), [hello(1), state("1.2", 1)]
     ledger.take(told)
