@@ -20,11 +20,13 @@ import report  # noqa: E402
 from faults import all_faults, for_chaos  # noqa: E402
 from faults.base import Fault  # noqa: E402
 from harness.paths import BINARY, ROOT  # noqa: E402
-from rounds import Outcome, run  # noqa: E402
+from rounds import END, Outcome, run  # noqa: E402
 from world import Plan, World  # noqa: E402
 
 # So often two faults are on at once.
 PAIRS = 0.4
+# Violations of a round that are printed; the file of it has all.
+SHOWN_MAX = 20
 
 
 def main() -> int:
@@ -54,7 +56,8 @@ def main() -> int:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="chaos", description=__doc__, formatter_class=formatter)
     parser.add_argument("-k", metavar="TEXT", default="", help="faults whose name has this in it; several by commas")
     parser.add_argument("--seconds", type=float, help="at random, for so long; without it each fault once")
     parser.add_argument("--seed", type=int, help="of the load and of the order of faults [default: any]")
@@ -93,36 +96,40 @@ class Worlds:
     def round(self, faults: list[Fault]) -> Outcome:
         world = self.now()
         with (self._folder / "waits.log").open("a") as log, redirect_stdout(log):
-            print(f"== {faults and [fault.name for fault in faults]}")
+            print(f"== {[fault.name for fault in faults]}")
             outcome = run(world, faults)
         seconds = "never right" if outcome.seconds is None else f"right after {outcome.seconds:.1f} s"
-        print(f"{' + '.join(outcome.faults)}: {outcome.events} events, {outcome.records} records, {seconds}", flush=True)
+        names = " + ".join(outcome.faults)
+        print(f"{names}: {outcome.events} events, {outcome.records} records, {seconds}", flush=True)
         if outcome.violations:
-            for violation in outcome.violations[:20]:
+            for violation in outcome.violations[:SHOWN_MAX]:
                 print(f"  VIOLATION {violation}", flush=True)
             (world.folder / "violations.txt").write_text("\n".join([*outcome.faults, *outcome.violations]) + "\n")
             print(f"  kept: {world.folder}", flush=True)
         if outcome.violations or any(fault.spoils for fault in faults):
-            self.end(broken=True)
+            self.give_up()
         return outcome
 
-    def end(self, broken: bool = False) -> None:
+    def give_up(self) -> None:
+        """Nothing more is to be learnt from this one."""
+        world, self._world = self._world, None
+        with (self._folder / "waits.log").open("a") as log, redirect_stdout(log):
+            print(f"ended, and that of it nobody minds: {world.end()}")
+
+    def end(self) -> None:
+        """Everything is looked at once more, and everything ends as it should."""
         world, self._world = self._world, None
         if world is None:
             return
-        outcome = Outcome(["end"])
+        outcome = Outcome([END], records=world.ledger.records)
         with (self._folder / "waits.log").open("a") as log, redirect_stdout(log):
             try:
-                if not broken:
-                    outcome.records = world.ledger.records
-                    outcome.violations += world.read_all()
+                outcome.violations += world.read_all()
             finally:
-                outcome.violations += world.end() if not broken else (world.end() and [])
-        if not broken:
-            outcome.seconds = 0
-            self.ends.append(outcome)
-            for violation in outcome.violations[:20]:
-                print(f"  VIOLATION at the end: {violation}", flush=True)
+                outcome.violations += world.end()
+        self.ends.append(outcome)
+        for violation in outcome.violations[:SHOWN_MAX]:
+            print(f"  VIOLATION at the end: {violation}", flush=True)
 
 
 def each_once(worlds: Worlds, arguments: argparse.Namespace):

@@ -27,7 +27,8 @@ class Member:
         config.write_text(
             f'listen: "127.0.0.1:{self.port}"\nserver_name: n{number}\nhttp: "127.0.0.1:{self._monitor}"\n'
             f'jetstream {{ store_dir: "{self.store}", sync_interval: always }}\n'
-            f'cluster {{ name: chaos, listen: "127.0.0.1:{route}", routes: {json.dumps(routes)}, no_advertise: true }}\n'
+            f'cluster {{ name: chaos, listen: "127.0.0.1:{route}", no_advertise: true\n'
+            f"routes: {json.dumps(routes)} }}\n"
         )
         self.process = Process(f"nats-server-{number}", [tool("nats-server"), "-c", config], folder)
 

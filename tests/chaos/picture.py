@@ -47,7 +47,8 @@ def assert_right(client: redis.Redis, truths: dict[str, dict[str, dict]], ledger
 
 
 def _against(stored: dict[str, dict], other: dict[str, dict], fields: list[str], whose: str) -> list[str]:
-    found = [f"{each[:12]} is in the {whose} ({other[each]['status']}), not in Redis" for each in other.keys() - stored.keys()]
+    absent = other.keys() - stored.keys()
+    found = [f"{each[:12]} is in the {whose} ({other[each]['status']}), not in Redis" for each in absent]
     found += [f"{each[:12]} is in Redis, not in the {whose}" for each in stored.keys() - other.keys()]
     for each in stored.keys() & other.keys():
         found += [f"{each[:12]} {text} (Redis, {whose})" for text in differences(stored[each], other[each], fields)]

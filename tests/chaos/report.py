@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from pathlib import Path
 
-from rounds import RIGHT_AGAIN, Outcome
+from rounds import END, RIGHT_AGAIN, Outcome
 
 
 def table(outcomes: list[Outcome]) -> str:
@@ -12,7 +12,8 @@ def table(outcomes: list[Outcome]) -> str:
     by_name: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
         for name in outcome.faults:
-            by_name[name].append(outcome)
+            if name != END:
+                by_name[name].append(outcome)
     lines = ["| fault | times | longest until right, s | violations |", "|---|---|---|---|"]
     for name, found in sorted(by_name.items()):
         seconds = [each.seconds for each in found if each.seconds is not None]

@@ -13,6 +13,8 @@ from world import INTERVAL, World
 
 # Two intervals: within these all is right again after a fault has ended.
 RIGHT_AGAIN = 2 * INTERVAL
+# Stands for the last look at an installation, where a fault's name would.
+END = "end"
 # Events that pass before a fault begins.
 WARM = 60
 # Until the record tells all that the engines told.
@@ -41,7 +43,8 @@ class Outcome:
 def run(world: World, faults: list[Fault]) -> Outcome:
     outcome = Outcome([fault.name for fault in faults])
     began = _Before(world)
-    samplers = [] if any(fault.store_steps_back for fault in faults) else [Sampler(Claimed(world.redis.client(), node)) for node in world.engines]
+    stores = [] if any(fault.store_steps_back for fault in faults) else [*world.engines]
+    samplers = [Sampler(Claimed(world.redis.client(), node)) for node in stores]
     try:
         with ExitStack() as stack:
             for sampler in samplers:

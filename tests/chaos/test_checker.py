@@ -59,7 +59,7 @@ def test_what_is_right_passes(entries):
         (lambda: [hello(1), state("1.2", 5), state("1.3", 4)], "steps back"),
         (lambda: [hello(1), state("1.2", 5), state("1.3", 6, repeated=True)], "repeats another state"),
         (lambda: [hello(1), state("1.2", 5, REMOVED), state("1.3", 5)], "rises from the dead"),
-        (lambda: [other_writer(hello(1), 1), other_writer(state("1.2", 1), 2), state("1.3", 2)], "whose life had ended"),
+        (lambda: [hello(1), other_writer(state("1.2", 1), 2), state("1.3", 2)], "whose life had ended"),
     ],
 )
 def test_what_is_wrong_is_found(entries, complaint):

@@ -1,4 +1,4 @@
-"""One installation under load: real servers and roles as processes, simulated engines, and a way between any two parts."""
+"""One installation under load: real servers and roles as processes, simulated engines, ways between any two parts."""
 
 import itertools
 import random
@@ -28,7 +28,7 @@ from way import Way
 STATE, RAW = "DECKWATCH_STATE_0", "DECKWATCH_RAW"
 NODES = ["a", "b", "c"]
 # Seconds between two looks of the reconciler at a node, and without a sign of life until a node is lost.
-INTERVAL, LOST_AFTER = 5, 5
+INTERVAL, LOST_AFTER = 5, 8
 # Lines of a log that may be the same, one after another.
 SAID_MAX = 3
 SETTINGS = {
@@ -145,13 +145,15 @@ class World:
         for number in (0, 1):
             name = f"projector-{number}"
             self._add("projector", name, "--nats", self.link(name, "nats"), "--redis", self.link(name, "redis"))
-        self._add("reconciler", "reconciler", "--nats", self.link("reconciler", "nats"), "--redis", self.link("reconciler", "redis"))
+        name = "reconciler"
+        self._add(name, name, "--nats", self.link(name, "nats"), "--redis", self.link(name, "redis"))
         for node in NODES:
             self.add_producer(f"producer-{node}", node)
 
     def add_producer(self, name: str, node: str, engine: Engine | None = None) -> Role:
         nats, asked = self.link(name, "nats"), self.link(name, "engine", engine or self.engines[node])
-        return self._add("producer", name, "--nats", nats, "--engine", asked, "--node", node, "--data-dir", str(self.folder / name))
+        flags = ["--nats", nats, "--engine", asked, "--node", node, "--data-dir", str(self.folder / name)]
+        return self._add("producer", name, *flags)
 
     def drop(self, role: Role) -> None:
         """It was added for a while."""
@@ -200,8 +202,13 @@ class World:
     # --- what it says ---
 
     def ask(self, *argv: str, within: float = 60) -> Result:
-        addresses = {"DECKWATCH_NATS": getattr(self.nats, "urls", [self.nats.url])[0], "DECKWATCH_REDIS": self.redis.url}
-        return deckwatch(*argv, env=addresses | {"DECKWATCH_DATA_DIR": str(self.folder)}, within=within)
+        return deckwatch(*argv, env=self.addresses, within=within)
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """For whoever asks, as the environment of a command."""
+        urls = {"DECKWATCH_NATS": self.nats.url, "DECKWATCH_REDIS": self.redis.url}
+        return urls | {"DECKWATCH_DATA_DIR": str(self.folder)}
 
     def store(self, node: str) -> Store:
         return Store(self.redis.client(), node)
@@ -257,7 +264,8 @@ class World:
         whole = Ledger()
         whole.take(entries)
         found = whole.violations
-        found += [f"record {entry.sequence} was told as another one" for entry in entries if self.ledger.differs_from(entry)]
+        changed = [entry.sequence for entry in entries if self.ledger.differs_from(entry)]
+        found += [f"record {sequence} was told as another one" for sequence in changed]
         if whole.last != self.ledger.last:
             found.append(f"the record ends at {whole.last}, and {self.ledger.last} was told")
         for node in NODES:

@@ -26,7 +26,7 @@ class EngineGone(Fault):
         store = world.store(self._node)
         eventually(lambda: store.node_fields()["status"] == "blind", 30, "the node is blind")
         states = store.states()
-        assert states and {state["status"] for state in states.values()} == {"unknown"}, "it has not gone blind as a whole"
+        assert states and {state["status"] for state in states.values()} == {"unknown"}, "a stale state is shown"
 
     def end(self, world):
         engine = world.engines[self._node]

@@ -99,7 +99,7 @@ def assert_told_right(world, revision: str) -> None:
         "watch",
         [str(BINARY), "watch", "--from", revision, "-o", "json"],
         world.folder,
-        environment(DECKWATCH_NATS=world.nats.url, DECKWATCH_REDIS=world.redis.url, DECKWATCH_DATA_DIR=str(world.folder)),
+        environment(**world.addresses),
     ).start()
     # Up to the furthest, what a node's keys hold already is left out.
     furthest, end = max(places(revision)), world.ledger.last

@@ -123,7 +123,8 @@ class DiesWithBacklog(Fault):
         world.read_on()
         node = world.ledger.nodes["a"]
         last = max(self._stamps)
-        assert (node.epoch, node.following - 1) >= last, f"lost after {node.epoch}.{node.following - 1}, and RAW had {last}"
+        told = (node.epoch, node.following - 1)
+        assert told >= last, f"lost after {told}, and RAW had {last}"
         world.roles["producer-a"].start()
 
 
