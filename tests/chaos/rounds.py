@@ -53,7 +53,7 @@ def run(world: World, faults: list[Fault]) -> Outcome:
             ended = time.monotonic()
             if any(fault.breaks_record for fault in faults):
                 world.read_anew()
-                began.gaps, began.words = {}, {}
+                began.gaps, began.words, began.records = {}, {}, 0
             world.wait_right(RIGHT_AGAIN * SLACK, ended)
             outcome.seconds = time.monotonic() - ended
         _check(world, faults, began, outcome)

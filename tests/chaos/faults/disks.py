@@ -1,6 +1,10 @@
 """Disks that are full: under NATS, under Redis, under a producer's own folder."""
 
+from harness import http
+from harness.wait import eventually
+
 from faults.base import LOST, Fault
+from faults.processes import PROJECTORS, SEQUENCERS
 
 # What is left when a disk is full, in bytes: some writes still fit, and one ends in the middle.
 LEFT = 64 * 1024
@@ -11,9 +15,10 @@ class DiskFull(Fault):
 
     hold = 6
 
-    def __init__(self, name: str, disk: str, part: str):
+    def __init__(self, name: str, disk: str, part: str, *told_by: str):
+        """`told_by` are roles of which at least one cannot work without that disk."""
         super().__init__(name)
-        self._disk, self.parts = disk, frozenset({part, "disks"})
+        self._disk, self.parts, self._told_by = disk, frozenset({part, "disks"}), told_by
 
     def possible(self, world):
         return super().possible(world) and self._disk in world.disks
@@ -21,12 +26,20 @@ class DiskFull(Fault):
     def begin(self, world):
         world.disks[self._disk].fill(LEFT)
 
+    def during(self, world):
+        def told() -> bool:
+            return any(http.readiness(world.roles[name].port)[0] == 503 for name in self._told_by)
+
+        if self._told_by:
+            eventually(told, 30, "a role says that it cannot work")
+
     def end(self, world):
         world.disks[self._disk].free()
 
 
 class NatsDiskFull(DiskFull):
-    """nats-server turns JetStream off when its disk is full, and on again when it is started again."""
+    """A stream that could not be written once takes nothing more until its server is started anew: `up` and the health
+    check of the compose file do that."""
 
     servers, words = (1, 1), LOST
 
@@ -38,7 +51,7 @@ class NatsDiskFull(DiskFull):
 
 def faults() -> list[Fault]:
     return [
-        NatsDiskFull("disk-full-under-nats", "nats", "nats"),
-        DiskFull("disk-full-under-redis", "redis", "redis"),
+        NatsDiskFull("disk-full-under-nats", "nats", "nats", *SEQUENCERS, "producer-a"),
+        DiskFull("disk-full-under-redis", "redis", "redis", *PROJECTORS),
         DiskFull("disk-full-under-a-producer", "producer-a", "producer-a"),
     ]
