@@ -5,7 +5,7 @@ unexport CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up build test unit servers e2e lint grpc check-up tools clean need-cargo need-engine
+.PHONY: help up build test unit servers e2e faults chaos lint grpc check-up tools clean need-cargo need-engine
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -28,6 +28,17 @@ servers: need-cargo need-engine tools ## run the unit tests, and those that need
 
 e2e: need-engine build ## run the end-to-end tests with real servers and containers; flags: make e2e ARGS="-k oom"
 	scripts/with-engine scripts/e2e $(ARGS)
+
+faults: build ## run each fault once, on real servers under load; flags: make faults ARGS="-k nats"
+	@scripts/tools e2e
+	.tools/venv/bin/python -m pytest tests/chaos
+	.tools/venv/bin/python tests/chaos $(ARGS)
+
+# So many seconds, unless told otherwise.
+SECONDS = 600
+chaos: build ## run faults at random: make chaos SECONDS=1800 SEED=1 ARGS="--servers 3"
+	@scripts/tools e2e
+	.tools/venv/bin/python tests/chaos --seconds $(SECONDS) $(SEED:%=--seed %) $(ARGS)
 
 lint: need-cargo ## check format, lints, licences, unused dependencies and scripts
 	@scripts/tools lint

@@ -21,6 +21,9 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 const RETRY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the server is asked for a sign of life: two that are missed end the connection.
 const PING_TIME: Duration = Duration::from_secs(5);
+/// How long an answer may take, unless who asks says otherwise. A server of a cluster whose leader has just gone answers
+/// nothing: whoever then waits for long is late when there is a new one.
+const ANSWER_TIME: Duration = Duration::from_secs(4);
 
 /// What stands before each certificate in a file.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";
@@ -104,6 +107,7 @@ impl Settings {
             .name(name)
             .connection_timeout(CONNECT_TIME)
             .ping_interval(PING_TIME)
+            .request_timeout(Some(ANSWER_TIME))
             .subscription_capacity(256 * 1024);
         if let Some(file) = &self.creds {
             options = options.credentials_file(file).await.map_err(|error| unusable("--nats-creds", file, &error))?;
