@@ -129,7 +129,8 @@ struct Opened {
 impl Worker {
     /// A connection of its own, the streams as they must be, and what the record tells.
     async fn open(&self) -> Result<Opened, Ended> {
-        let single = service::nats::connect_single(&self.config.nats, "deckwatch sequencer writer").await;
+        let permissions = &self.context.permissions;
+        let single = service::nats::connect_single(&self.config.nats, "deckwatch sequencer writer", permissions).await;
         let single = single.map_err(|failure| match failure.exit {
             service::Exit::Unanswered => Ended::Broken(Broken::because(&failure.message)),
             service::Exit::Failed | service::Exit::Usage => Ended::Failed(failure),
