@@ -47,8 +47,10 @@ fn family(subject: &str) -> String {
     let tokens: Vec<&str> = subject.split('.').collect();
     let kept = match tokens.as_slice() {
         [inbox, ..] if inbox.starts_with("_INBOX") => 1,
+        // The second form: where an account has another name for JetStream's interface.
         ["$JS", "API", "CONSUMER", "MSG", "NEXT", _, ..] => 6,
-        ["$JS", "API", "CONSUMER", _, _, ..] => 5,
+        ["$JS", "API", "CONSUMER", _, _, ..] | [_, "js", "CONSUMER", "MSG", "NEXT", _, ..] => 5,
+        [_, "js", "CONSUMER", _, _, ..] => 4,
         _ => return subject.to_owned(),
     };
     if tokens.len() == kept { subject.to_owned() } else { format!("{}.>", tokens[..kept].join(".")) }
@@ -119,6 +121,7 @@ mod tests {
         let published = |subject: &str| Some(Act::Publish(subject.to_owned()));
         assert_eq!(api("$JS.API.CONSUMER.CREATE.S.x.y"), published("$JS.API.CONSUMER.CREATE.S.>"));
         assert_eq!(api("$JS.API.CONSUMER.MSG.NEXT.S.x"), published("$JS.API.CONSUMER.MSG.NEXT.S.>"));
+        assert_eq!(api("deckwatch.js.CONSUMER.CREATE.S.x.y"), published("deckwatch.js.CONSUMER.CREATE.S.>"));
         assert_eq!(api("$JS.API.CONSUMER.LIST.S"), published("$JS.API.CONSUMER.LIST.S"));
         assert_eq!(refused("Authorization Violation"), None);
         assert_eq!(refused("Permissions Violation for Publish to"), None);

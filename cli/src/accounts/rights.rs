@@ -127,7 +127,8 @@ impl Rights {
         let prefix = &self.prefix;
         let (nodes, leases) =
             (format!("$KV.{}.>", prefix.nodes_bucket()), format!("$KV.{}.>", prefix.leases_bucket()));
-        let (api, rpc) = ("$JS.API.>".to_owned(), format!("{prefix}.rpc.>"));
+        // What counts is the name after the mapping.
+        let (api, rpc) = (format!("{prefix}.js.>"), format!("{prefix}.rpc.>"));
         let control = format!("{prefix}.control.>");
         let hear = [prefix.beat_all(), control.clone()];
         let (publish, subscribe) = match member {
@@ -341,7 +342,7 @@ mod tests {
         let text = rights(&["a", "b"]).render();
         let a = account(&text, "NODE_a");
         assert!(a.contains("\"deckwatch.raw.a\"") && a.contains("\"deckwatch.beat.a\"") && a.contains("U_node-a"));
-        assert!(!a.contains(".b") && !a.contains("U_node-b") && !a.contains("jetstream"), "{a}");
+        assert!(!a.contains(".b\"") && !a.contains("_b") && !a.contains("U_node-b") && !a.contains("jetstream"), "{a}");
         // FNV-1a of "a" is 0xe40c292c: partition 4 of 8.
         assert!(a.contains("DECKWATCH_STATE_4.deckwatch.state.4.a.node"), "{a}");
         assert_eq!(text, rights(&["b", "a"]).render());
