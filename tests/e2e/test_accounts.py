@@ -102,6 +102,14 @@ def quiet(tmp_path_factory, binary):
         nats.stop()
 
 
+def saying(answer: bytes):
+    async def respond(message) -> None:
+        if message.reply:
+            await message.respond(answer)
+
+    return respond
+
+
 def test_every_member_can_do_its_work(installation, containers):
     container = containers.run(STUBBORN)
     installation.wait_equal()
@@ -135,7 +143,7 @@ def test_a_node_speaks_for_itself_alone(quiet):
         for subject in FORGED:
             assert await request(client, subject, b"forged") is None, subject
             # As an answer to itself, and as the acknowledgement of what is its own.
-            await client.subscribe(subject, cb=lambda message: message.respond(b"forged"))
+            await client.subscribe(subject, cb=saying(b"forged"))
             for own in ("deckwatch.rpc.a.snapshot", "deckwatch.beat.a", "$JS.API.STREAM.INFO.DECKWATCH_RAW"):
                 await client.publish(own, b"", reply=subject)
         # Neither another's key, nor all of them.
@@ -170,7 +178,7 @@ def test_a_node_answers_for_itself_alone(quiet):
     async def answer() -> None:
         async with quiet.connection("node-a") as node, quiet.connection("sequencer") as asking:
             for subject in ("deckwatch.rpc.a.*", "deckwatch.rpc.b.*", "deckwatch.rpc.>"):
-                await node.subscribe(subject, cb=lambda message: message.respond(b"node a"))
+                await node.subscribe(subject, cb=saying(b"node a"))
             await node.flush()
 
             async def served() -> bool:

@@ -157,10 +157,11 @@ impl Rights {
         let mut readers = Account::new("READERS", "Who reads the ordered record, and writes nothing.");
         for partition in self.partitions.all() {
             let stream = self.prefix.state_stream(partition);
-            for asks in ["STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET"] {
+            for asks in ["STREAM.INFO", "STREAM.MSG.GET", "DIRECT.GET", "CONSUMER.CREATE"] {
                 readers.api(&self.prefix, &format!("$JS.API.{asks}.{stream}"));
             }
-            for asks in ["DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.MSG.NEXT"] {
+            // Not CONSUMER.DELETE: that would end another's reading.
+            for asks in ["DIRECT.GET", "CONSUMER.CREATE", "CONSUMER.MSG.NEXT", "CONSUMER.INFO"] {
                 readers.api(&self.prefix, &format!("$JS.API.{asks}.{stream}.>"));
             }
         }
