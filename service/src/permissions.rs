@@ -42,7 +42,7 @@ impl fmt::Display for Act {
     }
 }
 
-/// The subject, or a pattern for those that bear a name made for one occasion.
+/// The subject, or a pattern for those of which there are many: each says the same.
 fn family(subject: &str) -> String {
     let tokens: Vec<&str> = subject.split('.').collect();
     let kept = match tokens.as_slice() {
@@ -51,6 +51,7 @@ fn family(subject: &str) -> String {
         ["$JS", "API", "CONSUMER", "MSG", "NEXT", _, ..] => 6,
         ["$JS", "API", "CONSUMER", _, _, ..] | [_, "js", "CONSUMER", "MSG", "NEXT", _, ..] => 5,
         [_, "js", "CONSUMER", _, _, ..] => 4,
+        [_, "state" | "rpc" | "dead", _, ..] => 2,
         _ => return subject.to_owned(),
     };
     if tokens.len() == kept { subject.to_owned() } else { format!("{}.>", tokens[..kept].join(".")) }
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn what_was_refused_is_read_from_the_servers_words() {
         let refused = |error| Act::refused(error).map(|act| act.to_string());
-        assert_eq!(refused(PUBLISH).unwrap(), "publish on deckwatch.state.0.n.node");
+        assert_eq!(refused(PUBLISH).unwrap(), "publish on deckwatch.state.>");
         let subscription = "Permissions Violation for Subscription to \"_INBOX.abc.*\" using queue \"q\"";
         assert_eq!(refused(subscription).unwrap(), "subscribe to _INBOX.>");
         let api = |subject: &str| Act::refused(&format!("Permissions Violation for Publish to \"{subject}\""));
@@ -134,7 +135,7 @@ mod tests {
         permissions.note(PUBLISH);
         permissions.note(PUBLISH);
         let told = || health.reasons().into_iter().map(|(_, reason)| reason).collect::<String>();
-        assert!(told().starts_with("NATS does not permit to publish on deckwatch.state.0.n.node; "), "{}", told());
+        assert!(told().starts_with("NATS does not permit to publish on deckwatch.state.>; "), "{}", told());
         for number in 0..100 {
             permissions.note(&format!("Permissions Violation for Publish to \"x.{number}\""));
         }

@@ -6,6 +6,7 @@ import stat
 
 import pytest
 
+from harness import http
 from harness import stack as stacks
 from harness.accounts import Secured, refusal, request
 from harness.engine import STUBBORN
@@ -84,6 +85,35 @@ def installation(tmp_path_factory, engine, binary):
         installation.stop()
 
 
+@pytest.fixture
+def unpermitting(tmp_path, binary):
+    """A server that permits less than each role needs, once its streams are made."""
+    nats = Secured(tmp_path, ["a"])
+    whole = nats.config.read_text()
+    nats.start()
+    try:
+        made = Role("sequencer", tmp_path, name="made", settings=nats.settings("sequencer"))
+        made.start()
+        made.wait_ready()
+        made.stop()
+        nats.stop()
+        text = cut(whole, '"deckwatch.state.>", "deckwatch.dead.*", ', "")
+        # The second that hears beats: the projector.
+        first, second, rest = text.split('"deckwatch.beat.*", "deckwatch.control.>"')
+        text = f'{first}"deckwatch.beat.*", "deckwatch.control.>"{second}"deckwatch.control.>"{rest}'
+        api = "CONSUMER.MSG.NEXT.DECKWATCH_STATE_0.>"
+        line = f'      {{ service: {{ account: "STREAMS", subject: "$JS.API.{api}" }}, to: "deckwatch.js.{api}" }}\n'
+        nats.config.write_text(cut(text, line, ""))
+        yield nats.start(), tmp_path
+    finally:
+        nats.stop()
+
+
+def cut(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1, old
+    return text.replace(old, new)
+
+
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory, binary):
     """A server with the streams of a sequencer that is gone: nobody but the test changes anything there."""
@@ -125,6 +155,53 @@ def test_every_member_can_do_its_work(installation, containers):
     container_key = installation.store.key(f"container:{container.id}")
     installation.store.client.hset(container_key, "name", "another")
     installation.wait_equal(30)
+
+
+def test_doctor_finds_that_all_is_permitted(installation):
+    for role in ("producer", "sequencer", "projector", "reconciler", "reader"):
+        flags = ["--node", "a", "--engine", installation.engine.address] if role == "producer" else []
+        found = installation.ask("node-a" if role == "producer" else role, "doctor", "--for", role, *flags, "-o", "json")
+        assert found.code == 0, found
+        assert {item["result"] for item in found.json["items"]} == {"ok"}, found
+        assert "permissions" in {item["check"] for item in found.json["items"]}, found
+    # Another's key is not for it.
+    flags = ["--node", "b", "--engine", installation.engine.address]
+    found = installation.ask("node-a", "doctor", "--for", "producer", *flags, "-o", "json")
+    assert found.code == 1, found
+    missing = " ".join(item["detail"] for item in found.json["items"] if item["result"] == "failed")
+    assert "deckwatch.raw.b" in missing and "$KV.DECKWATCH_NODES.b" in missing, found
+
+
+def test_what_is_not_permitted_is_named(unpermitting):
+    """By `doctor`, by /readyz, and in one line of the log."""
+    nats, folder = unpermitting
+    for role, missing in [
+        ("sequencer", ["deckwatch.dead.", "deckwatch.state.0."]),
+        ("projector", ["deckwatch.beat.*"]),
+        ("reader", ["DECKWATCH_STATE_0"]),
+    ]:
+        found = deckwatch("doctor", "--for", role, "-o", "json", env=nats.settings(role) | {"DECKWATCH_REDIS": "redis://127.0.0.1:1"})
+        failed = [item for item in found.json["items"] if item["result"] == "failed" and item["check"] == "permissions"]
+        assert found.code == 1 and len(failed) == len(missing), found
+        for item, what in zip(sorted(failed, key=lambda item: item["detail"]), missing, strict=True):
+            assert what in item["detail"] and "deckwatch accounts" in item["advice"], found
+    sequencer = Role("sequencer", folder, settings=nats.settings("sequencer"))
+    sequencer.start()
+    try:
+        # It is refused when it first writes: what that is, a message of a node tells it.
+        def named() -> bool:
+            status, reason = http.readiness(sequencer.port)
+            assert status == 503 and "not permit to publish on deckwatch.dead.>" in reason, reason
+            return True
+
+        assert nats.ask("node-a", "deckwatch.raw.a", b"nonsense") is not None
+        eventually(named, 20, "/readyz names it")
+        nats.ask("node-a", "deckwatch.raw.a", b"nonsense again")
+        eventually(lambda: sequencer.process.stderr.read_text().count("an observation cannot be read") >= 2, 20, "it is read")
+        said = [line for line in sequencer.process.stderr.read_text().splitlines() if "does not permit" in line]
+        assert len(said) == 1, said
+    finally:
+        sequencer.stop()
 
 
 def test_keys_are_for_their_owner_alone(quiet):
