@@ -27,8 +27,7 @@ servers: need-cargo need-engine tools ## run the unit tests, and those that need
 	scripts/with-engine cargo test --workspace --features producer/e2e,projector/servers
 
 e2e: need-engine build ## run the end-to-end tests with real servers and containers; flags: make e2e ARGS="-k oom"
-	@scripts/tools e2e
-	.tools/venv/bin/python -m pytest tests/e2e $(ARGS)
+	scripts/with-engine scripts/e2e $(ARGS)
 
 lint: need-cargo ## check format, lints, licences, unused dependencies and scripts
 	@scripts/tools lint
