@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,6 +73,24 @@ class Nkey:
         return base64.b64encode(signed)
 
 
+@asynccontextmanager
+async def secured(url: str | list[str], key: Nkey, certificates: Certificates) -> AsyncIterator[Client]:
+    """A connection with a key, over TLS."""
+    client = Client()
+
+    async def say_nothing(_: Exception) -> None:
+        """nats-py prints what nobody listens to."""
+
+    # nats-py signs by itself only with a package of its own.
+    client._public_nkey = key.public
+    context = certificates.context
+    await client.connect(url, tls=context, signature_cb=key.sign, allow_reconnect=False, error_cb=say_nothing)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
 class Secured:
     def __init__(self, folder: Path, nodes: list[str], partitions: int = 1):
         self.folder, self.accounts = folder, folder / "accounts"
@@ -119,22 +137,8 @@ class Secured:
             "DECKWATCH_DATA_DIR": str(self.folder / f"data-{member}"),
         }
 
-    @asynccontextmanager
-    async def connection(self, member: str) -> AsyncIterator[Client]:
-        key, client = Nkey(self.accounts / member / "nkey"), Client()
-
-        async def say_nothing(_: Exception) -> None:
-            """nats-py prints what nobody listens to."""
-
-        # nats-py signs by itself only with a package of its own.
-        client._public_nkey = key.public
-        await client.connect(
-            self.url, tls=self.certificates.context, signature_cb=key.sign, allow_reconnect=False, error_cb=say_nothing
-        )
-        try:
-            yield client
-        finally:
-            await client.close()
+    def connection(self, member: str) -> AbstractAsyncContextManager[Client]:
+        return secured(self.url, Nkey(self.accounts / member / "nkey"), self.certificates)
 
     def as_member(self, member: str, act: Callable[[Client], Awaitable[T]]) -> T:
         """What `act` comes to with a connection of this member."""
