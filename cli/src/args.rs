@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::out::{self, Ended};
-use crate::{accounts, bench, doctor, forget, gaps, healthcheck, history, inspect, nodes, ps, role, services, up, verify, watch};
+use crate::{
+    accounts, bench, doctor, forget, gaps, healthcheck, history, inspect, nodes, ps, role, services, up, verify, watch,
+};
 
 const ABOUT: &str = "Keeps a true, current, ordered picture of every container on every node";
 

@@ -17,10 +17,10 @@ use crate::{Context, Failure, Permissions};
 /// Oldest server whose fenced atomic batches are right (nats-server #8377).
 pub const VERSION_MIN: (u64, u64, u64) = (2, 14, 4);
 
-/// How long one attempt to connect may take, whatever the number of servers.
+/// How long a server may take to let a client in: on a loaded machine a handshake that is given up is begun anew.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
-/// Least time that one of several servers is given.
-const CONNECT_TIME_MIN: Duration = Duration::from_secs(1);
+/// The same, for a question that waits while there are other servers to ask.
+const CONNECT_TIME_ASKING: Duration = Duration::from_secs(3);
 /// How long to wait between attempts, at most.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the server is asked for a sign of life: two that are missed end the connection.
@@ -47,12 +47,6 @@ impl FromStr for Servers {
 }
 
 impl Servers {
-    /// How long one of them may take to let a client in: the next is tried before the time is over.
-    fn time_each(&self) -> Duration {
-        let count = u32::try_from(self.0.len()).unwrap_or(u32::MAX).max(1);
-        (CONNECT_TIME / count).max(CONNECT_TIME_MIN)
-    }
-
     /// Each of them alone, in any order: one that is away or cut off is not always the first.
     fn shuffled(&self) -> Vec<Self> {
         let mut servers: Vec<Self> = self.0.iter().map(|server| Self(vec![server.clone()])).collect();
@@ -113,13 +107,13 @@ impl Settings {
     /// # Errors
     /// Wrong usage: names the flag and its file.
     pub async fn check(&self) -> Result<(), Failure> {
-        self.options("").await.map(drop)
+        self.options("", CONNECT_TIME).await.map(drop)
     }
 
-    async fn options(&self, name: &str) -> Result<ConnectOptions, Failure> {
+    async fn options(&self, name: &str, time_max: Duration) -> Result<ConnectOptions, Failure> {
         let mut options = ConnectOptions::new()
             .name(name)
-            .connection_timeout(self.servers.time_each())
+            .connection_timeout(time_max)
             .ping_interval(PING_TIME)
             .subscription_capacity(256 * 1024);
         if let Some(file) = &self.creds {
@@ -165,13 +159,14 @@ pub async fn connect(settings: &Settings, name: &str) -> Result<Client, Failure>
 /// # Errors
 /// As of [`connect`].
 pub async fn connect_noting(settings: &Settings, name: &str, permissions: Permissions) -> Result<Client, Failure> {
-    let options = settings.options(name).await?.event_callback(move |event| {
+    let time_max = if settings.servers.0.len() > 1 { CONNECT_TIME_ASKING } else { CONNECT_TIME };
+    let options = settings.options(name, time_max).await?.event_callback(move |event| {
         if let Event::ServerError(ServerError::Other(error)) = event {
             permissions.note(&error);
         }
         std::future::ready(())
     });
-    attempt(settings, options).await.map_err(|refused| match refused {
+    attempt(settings, options, time_max).await.map_err(|refused| match refused {
         Refused::Away(reason) => Failure::unanswered(format!("{reason}; start NATS, or name where it is with --nats")),
         Refused::For(failure) => failure,
     })
@@ -186,8 +181,8 @@ pub async fn connect_until(settings: &Settings, name: &str, context: &Context) -
     let mut wait = Duration::from_millis(100);
     context.permissions.tell(context.health.clone());
     while !context.stop.is_stopped() {
-        let options = watched(settings.options(name).await?, context, settings.servers.to_string());
-        match attempt(settings, options).await {
+        let options = watched(settings.options(name, CONNECT_TIME).await?, context, settings.servers.to_string());
+        match attempt(settings, options, CONNECT_TIME).await {
             Ok(client) => {
                 context.health.ready("nats");
                 return Ok(Some(client));
@@ -230,7 +225,7 @@ async fn attempt_single(
     let connecting = Arc::new(AtomicBool::new(false));
     let (ended, lost) = (Arc::clone(&alive), Arc::clone(&connecting));
     let options = settings
-        .options(name)
+        .options(name, CONNECT_TIME)
         .await
         .map_err(Refused::For)?
         .max_reconnects(1)
@@ -258,7 +253,7 @@ async fn attempt_single(
     let mut with_nowhere = Settings { servers, ..settings.clone() };
     let nowhere = NOWHERE.parse().map_err(|_| Refused::For(Failure::failed("the address of nowhere is wrong")))?;
     with_nowhere.servers.0.push(nowhere);
-    let client = attempt(&with_nowhere, options).await?;
+    let client = attempt(&with_nowhere, options, CONNECT_TIME).await?;
     Ok(Single { client, alive })
 }
 
@@ -300,13 +295,19 @@ fn watched(options: ConnectOptions, context: &Context, servers: String) -> Conne
     })
 }
 
-async fn attempt(settings: &Settings, options: ConnectOptions) -> Result<Client, Refused> {
+/// Tries the servers one after another, each for `time_max` at most.
+async fn attempt(settings: &Settings, options: ConnectOptions, time_max: Duration) -> Result<Client, Refused> {
     let servers = &settings.servers;
-    let time_max = CONNECT_TIME.max(servers.time_each() * u32::try_from(servers.0.len()).unwrap_or(u32::MAX));
-    let connecting = tokio::time::timeout(time_max, options.connect(servers.0.as_slice()));
     let shown = Servers(servers.0.iter().filter(|server| !is_nowhere(server)).cloned().collect());
+    let time_max = time_max * u32::try_from(shown.0.len()).unwrap_or(u32::MAX);
+    let connecting = tokio::time::timeout(time_max, options.connect(servers.0.as_slice()));
     let client = match connecting.await {
-        Err(_) => return Err(Refused::Away(format!("cannot reach NATS at {shown}: no answer within {} s", time_max.as_secs()))),
+        Err(_) => {
+            return Err(Refused::Away(format!(
+                "cannot reach NATS at {shown}: no answer within {} s",
+                time_max.as_secs()
+            )));
+        }
         Ok(Err(error)) if refuses(&error) => {
             return Err(Refused::For(Failure::failed(format!(
                 "NATS at {shown} refuses these credentials: {error}; check --nats-creds or --nats-nkey"

@@ -54,7 +54,9 @@ impl Key {
                 Ok(Self { public: pair.public_key(), state: State::Kept })
             }
             (None, Some(told)) => match KeyPair::from_public_key(&told) {
-                Ok(pair) if pair.key_pair_type() == KeyPairType::User => Ok(Self { public: told, state: State::Elsewhere }),
+                Ok(pair) if pair.key_pair_type() == KeyPairType::User => {
+                    Ok(Self { public: told, state: State::Elsewhere })
+                }
                 Ok(_) | Err(_) => Err(wrong(&public, "no public nkey of a user")),
             },
             (None, None) => {

@@ -68,7 +68,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Ended> {
     }
     let config = server.join("accounts.conf");
     let written = read(&config).map_err(|error| unusable(&config, &error))?;
-    let (prefix, partitions) = written.as_deref().and_then(rights::remembered).unwrap_or((Prefix::default(), Partitions::ONE));
+    let (prefix, partitions) =
+        written.as_deref().and_then(rights::remembered).unwrap_or((Prefix::default(), Partitions::ONE));
     let mut members: Vec<Member> = Member::ROLES.to_vec();
     members.extend(known_nodes(&args.dir)?.into_iter().chain(args.nodes.iter().cloned()).map(Member::Node));
     members.sort();
@@ -119,7 +120,10 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 }
 
 fn unusable(path: &Path, error: &io::Error) -> Failure {
-    Failure::failed(format!("cannot use {}: {error}; check its permissions, or name another folder with --dir", path.display()))
+    Failure::failed(format!(
+        "cannot use {}: {error}; check its permissions, or name another folder with --dir",
+        path.display()
+    ))
 }
 
 /// Who there is, and what to do next.

@@ -89,7 +89,8 @@ impl Rights {
 
     /// Where the streams are, and nobody.
     fn streams(&self) -> Account {
-        let mut streams = Account::new("STREAMS", "The streams, and nobody: what comes in was let in by another account.");
+        let mut streams =
+            Account::new("STREAMS", "The streams, and nobody: what comes in was let in by another account.");
         streams.jetstream = true;
         streams.exports.push(("$JS.API.>".to_owned(), Answers::Many));
         streams.exports.extend(self.stored().into_iter().map(|subject| (subject, Answers::One)));
@@ -125,8 +126,7 @@ impl Rights {
     /// What a role may do within its account; `None` for whoever is elsewhere.
     fn permissions(&self, member: &Member) -> Option<Option<Permissions>> {
         let prefix = &self.prefix;
-        let (nodes, leases) =
-            (format!("$KV.{}.>", prefix.nodes_bucket()), format!("$KV.{}.>", prefix.leases_bucket()));
+        let (nodes, leases) = (format!("$KV.{}.>", prefix.nodes_bucket()), format!("$KV.{}.>", prefix.leases_bucket()));
         // What counts is the name after the mapping.
         let (api, rpc) = (format!("{prefix}.js.>"), format!("{prefix}.rpc.>"));
         let control = format!("{prefix}.control.>");
@@ -319,7 +319,8 @@ mod tests {
 
     fn rights(nodes: &[&str]) -> Rights {
         let nodes = nodes.iter().map(|node| Member::Node(node.parse().unwrap()));
-        let keys = Member::ROLES.into_iter().chain(nodes).map(|member| (member.clone(), format!("U_{}", member.folder())));
+        let keys =
+            Member::ROLES.into_iter().chain(nodes).map(|member| (member.clone(), format!("U_{}", member.folder())));
         Rights { prefix: Prefix::default(), partitions: 8.try_into().unwrap(), keys: keys.collect() }
     }
 
@@ -354,7 +355,10 @@ mod tests {
         let text = rights(&["a"]).render();
         assert!(!account(&text, "STREAMS").contains("users"));
         let readers = account(&text, "READERS");
-        assert!(!readers.contains("\"deckwatch.state") && !readers.contains("RAW") && !readers.contains("KV"), "{readers}");
+        assert!(
+            !readers.contains("\"deckwatch.state") && !readers.contains("RAW") && !readers.contains("KV"),
+            "{readers}"
+        );
         assert_eq!(readers.matches("CONSUMER.CREATE.DECKWATCH_STATE_7.>").count(), 2);
     }
 }

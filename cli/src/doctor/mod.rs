@@ -87,13 +87,7 @@ async fn everything(args: &Args, settings: &Settings, store: &Store, engine: &En
 }
 
 /// Each role has servers of its own: nothing is said of those that it does not need.
-async fn for_role(
-    role: For,
-    args: &Args,
-    settings: &Settings,
-    store: &Store,
-    engine: &EngineAddress,
-) -> Vec<Check> {
+async fn for_role(role: For, args: &Args, settings: &Settings, store: &Store, engine: &EngineAddress) -> Vec<Check> {
     let prefix = &args.servers.common.prefix;
     let asked = async {
         let (of_others, node) = match role {

@@ -83,7 +83,12 @@ enum Ended {
 }
 
 /// What is found for a role: of a producer, for this node.
-pub(super) async fn checks(settings: &nats::Settings, prefix: &Prefix, role: For, node: Option<&NodeName>) -> Vec<Check> {
+pub(super) async fn checks(
+    settings: &nats::Settings,
+    prefix: &Prefix,
+    role: For,
+    node: Option<&NodeName>,
+) -> Vec<Check> {
     let permissions = Permissions::default();
     let client = match nats::connect_noting(settings, "deckwatch doctor", permissions.clone()).await {
         Ok(client) => client,
@@ -337,7 +342,8 @@ impl Trial {
                 published && fits(subject)
             }
             Self::Read { stream } => {
-                published && ["CREATE", "MSG.NEXT"].iter().any(|api| fits(&format!("$JS.API.CONSUMER.{api}.{stream}.x")))
+                published
+                    && ["CREATE", "MSG.NEXT"].iter().any(|api| fits(&format!("$JS.API.CONSUMER.{api}.{stream}.x")))
             }
         }
     }

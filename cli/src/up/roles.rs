@@ -77,7 +77,12 @@ where
 {
     // Its own stop, so that the roles can drain in order.
     let stop = Stop::new();
-    let task = tokio::spawn(run(Context { stop: stop.clone(), health: context.health.of(name), permissions: Permissions::default(), ..context.clone() }));
+    let task = tokio::spawn(run(Context {
+        stop: stop.clone(),
+        health: context.health.of(name),
+        permissions: Permissions::default(),
+        ..context.clone()
+    }));
     Role { name, stop, task, ended: false }
 }
 
