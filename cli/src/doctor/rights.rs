@@ -242,7 +242,7 @@ fn ask(api: String, payload: &str) -> Trial {
 
 impl Trial {
     async fn run(&self, client: &Client) -> Ended {
-        let ended = |answer: Result<Bytes, Ended>| answer.map_or_else(|ended| ended, |_| Ended::Done);
+        let ended = |answer: Result<Bytes, Ended>| answer.err().unwrap_or(Ended::Done);
         let none = HeaderMap::new;
         match self {
             Self::Ask { subject, payload } => {
