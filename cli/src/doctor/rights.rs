@@ -166,8 +166,8 @@ fn producer(prefix: &Prefix, partitions: Partitions, node: &NodeName) -> Vec<Tri
     vec![
         Trial::Store { subject: prefix.raw(node) },
         Trial::Store { subject: claim.clone() },
-        ask(format!("DIRECT.GET.KV_{}.{claim}", prefix.nodes_bucket()), ""),
-        ask(format!("DIRECT.GET.{}.{itself}", prefix.state_stream(partition)), ""),
+        ask(&format!("DIRECT.GET.KV_{}.{claim}", prefix.nodes_bucket()), ""),
+        ask(&format!("DIRECT.GET.{}.{itself}", prefix.state_stream(partition)), ""),
         Trial::Beat { subject: prefix.beat(node) },
         Trial::Hear { subject: prefix.rpc(node, Request::Snapshot).replace(Request::Snapshot.as_str(), NONE) },
         Trial::Hear { subject: format!("$SRV.PING.{}", prefix.service(node)) },
@@ -179,10 +179,10 @@ fn sequencer(prefix: &Prefix) -> Vec<Trial> {
     let purge = json!({"filter": format!("{prefix}.raw.{NONE}")}).to_string();
     let mut trials = vec![
         // A stream without a name is refused.
-        ask(format!("STREAM.CREATE.{raw}"), "{}"),
+        ask(&format!("STREAM.CREATE.{raw}"), "{}"),
         // None is stored under so short a subject.
-        ask(format!("STREAM.PURGE.{raw}"), &purge),
-        ask(format!("STREAM.MSG.GET.{raw}"), &json!({"seq": 1}).to_string()),
+        ask(&format!("STREAM.PURGE.{raw}"), &purge),
+        ask(&format!("STREAM.MSG.GET.{raw}"), &json!({"seq": 1}).to_string()),
         Trial::Read { stream: raw },
         Trial::Read { stream: prefix.state_stream(first) },
         Trial::Store { subject: format!("{prefix}.state.{first}.{NONE}.node") },
@@ -199,7 +199,7 @@ fn sequencer(prefix: &Prefix) -> Vec<Trial> {
 fn projector(prefix: &Prefix) -> Vec<Trial> {
     let (stream, first) = (prefix.state_stream(Partition(0)), Partition(0));
     let mut trials = vec![
-        ask(format!("STREAM.MSG.GET.{stream}"), &json!({"seq": 1}).to_string()),
+        ask(&format!("STREAM.MSG.GET.{stream}"), &json!({"seq": 1}).to_string()),
         Trial::Read { stream },
         Trial::Say { subject: format!("{prefix}.rpc.{NONE}.resync") },
         Trial::Hear { subject: prefix.beat_all() },
@@ -212,7 +212,7 @@ fn projector(prefix: &Prefix) -> Vec<Trial> {
 fn reconciler(prefix: &Prefix) -> Vec<Trial> {
     let (stream, first) = (prefix.state_stream(Partition(0)), Partition(0));
     let mut trials = vec![
-        ask(format!("STREAM.MSG.GET.{stream}"), &json!({"seq": 1}).to_string()),
+        ask(&format!("STREAM.MSG.GET.{stream}"), &json!({"seq": 1}).to_string()),
         Trial::Say { subject: format!("{prefix}.rpc.{NONE}.snapshot") },
         // Without a node it is refused.
         Trial::Say { subject: prefix.control_rebuild(first) },
@@ -224,8 +224,8 @@ fn reconciler(prefix: &Prefix) -> Vec<Trial> {
 fn reader(prefix: &Prefix, partitions: Partitions) -> Vec<Trial> {
     let of_one = |partition| {
         let stream = prefix.state_stream(partition);
-        let get = ask(format!("STREAM.MSG.GET.{stream}"), &json!({"seq": 1}).to_string());
-        [ask(format!("STREAM.INFO.{stream}"), ""), get, Trial::Read { stream }]
+        let get = ask(&format!("STREAM.MSG.GET.{stream}"), &json!({"seq": 1}).to_string());
+        [ask(&format!("STREAM.INFO.{stream}"), ""), get, Trial::Read { stream }]
     };
     partitions.all().flat_map(of_one).collect()
 }
@@ -233,10 +233,10 @@ fn reader(prefix: &Prefix, partitions: Partitions) -> Vec<Trial> {
 fn lease(prefix: &Prefix) -> [Trial; 2] {
     let bucket = prefix.leases_bucket();
     let key = format!("$KV.{bucket}.{NONE}");
-    [Trial::Store { subject: key.clone() }, ask(format!("DIRECT.GET.KV_{bucket}.{key}"), "")]
+    [Trial::Store { subject: key.clone() }, ask(&format!("DIRECT.GET.KV_{bucket}.{key}"), "")]
 }
 
-fn ask(api: String, payload: &str) -> Trial {
+fn ask(api: &str, payload: &str) -> Trial {
     Trial::Ask { subject: format!("$JS.API.{api}"), payload: payload.to_owned() }
 }
 
@@ -362,7 +362,7 @@ mod tests {
     fn what_was_refused_is_named() {
         let prefix = Prefix::default();
         let read = (Trial::Read { stream: "S".into() }, Ended::Silence);
-        let ask = (ask("STREAM.INFO.S".into(), ""), Ended::Silence);
+        let ask = (ask("STREAM.INFO.S", ""), Ended::Silence);
         let say = (Trial::Say { subject: "deckwatch.rpc.x.replay".into() }, Ended::Nobody);
         for (tried, of_act) in [
             (&read, "deckwatch.js.CONSUMER.CREATE.S.>"),
