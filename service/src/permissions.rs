@@ -47,10 +47,9 @@ fn family(subject: &str) -> String {
     let tokens: Vec<&str> = subject.split('.').collect();
     let kept = match tokens.as_slice() {
         [inbox, ..] if inbox.starts_with("_INBOX") => 1,
-        // The second form: where an account has another name for JetStream's interface.
-        ["$JS", "API", "CONSUMER", "MSG", "NEXT", _, ..] => 6,
-        ["$JS", "API", "CONSUMER", _, _, ..] | [_, "js", "CONSUMER", "MSG", "NEXT", _, ..] => 5,
-        [_, "js", "CONSUMER", _, _, ..] => 4,
+        // `$JS.API`, or `deckwatch.js` where an account has another name for it.
+        [_, "API" | "js", "CONSUMER", "MSG", "NEXT", _, ..] => 6,
+        [_, "API" | "js", "CONSUMER", _, _, ..] => 5,
         [_, "state" | "rpc" | "dead", _, ..] => 2,
         _ => return subject.to_owned(),
     };
