@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import stat
 
 import pytest
@@ -322,3 +323,16 @@ def test_nobody_comes_in_without_a_key(quiet):
     del stranger["DECKWATCH_NATS_CA"]
     refused = deckwatch("watch", "--count", "1", env=stranger)
     assert refused.code == 3, refused
+
+
+def test_one_more_node_while_it_runs(quiet):
+    """As its help says: two signals, as only after the second one what a new account reaches in another leads there."""
+    quiet.say("c")
+    for times in (1, 2):
+        quiet.process.signal(signal.SIGHUP)
+        eventually(lambda: quiet.log.count("Reloaded server configuration") == times, 20, "the configuration is read")
+    for member in ("node-c", "node-a"):
+        node = member.removeprefix("node-")
+        stored = eventually(lambda: quiet.ask(member, f"deckwatch.raw.{node}", b"an observation"), 20, f"{node} is heard")
+        assert json.loads(stored.data)["stream"] == "DECKWATCH_RAW"
+    assert quiet.ask("node-c", "deckwatch.raw.a", b"forged") is None

@@ -117,6 +117,10 @@ class Secured:
     def config(self) -> Path:
         return self.accounts / "server" / "accounts.conf"
 
+    @property
+    def log(self) -> str:
+        return self.process.stderr.read_text()
+
     def start(self) -> "Secured":
         self.process.start()
         # JetStream is up a moment after the port.
