@@ -276,7 +276,7 @@ def test_a_reader_writes_nothing(quiet):
     before = quiet.extents()
     streams = list(before)
 
-    async def write(client) -> None:
+    async def write(client, heard) -> None:
         for subject in [*FORGED, "deckwatch.raw.a", "deckwatch.beat.a", "deckwatch.rpc.a.resync", "$KV.DECKWATCH_NODES.a"]:
             assert await request(client, subject, b"forged") is None, subject
         for stream in streams:
@@ -309,8 +309,28 @@ def test_a_reader_writes_nothing(quiet):
         await asyncio.sleep(1)
         answer = await request(client, "$JS.API.DIRECT.GET.DECKWATCH_STATE_0", b'{"seq":1}')
         assert answer is not None and answer.data == b"a record"
+        assert heard == [], "a role was told something"
 
-    quiet.as_member("reader", write)
+    async def beside_a_role() -> None:
+        async with quiet.connection("sequencer") as role, quiet.connection("reader") as client, quiet.connection("node-b") as node:
+            heard = []
+
+            async def hear(message) -> None:
+                heard.append(message.subject)
+
+            for subject in ("deckwatch.beat.*", "deckwatch.control.>"):
+                await role.subscribe(subject, cb=hear)
+            await role.flush()
+            await write(client, heard)
+            # It would have heard.
+            for _ in range(50):
+                await node.publish("deckwatch.beat.b", b"a beat")
+                await asyncio.sleep(0.1)
+                if heard:
+                    break
+            assert set(heard) == {"deckwatch.beat.b"}
+
+    asyncio.run(beside_a_role())
     assert quiet.extents() == before
 
 
