@@ -35,7 +35,7 @@ lint: need-cargo ## check format, lints, licences, unused dependencies and scrip
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	.tools/bin/cargo-deny --all-features check --hide-inclusion-graph bans licenses sources
 	.tools/bin/cargo-machete
-	.tools/bin/shellcheck scripts/* .ci/run
+	.tools/bin/shellcheck scripts/* deploy/nats-health .ci/run
 
 grpc: need-cargo ## check the gateway's services, which are behind a feature
 	cargo check --package proto --features grpc --all-targets
