@@ -36,6 +36,7 @@ Each node has an account of its own: its key publishes and answers for that node
 A reader's key reads the ordered record, and writes nothing.
 Beside each nkey stands nkey.pub, which alone is needed to keep the account: the nkey may be moved to its host.
 To take a node out, remove its folder and say `deckwatch accounts` again.
+When the number of partitions has changed, say it again with the new --partitions.
 
 nats-server takes the file with a line in its own configuration:
   include \"<folder>/server/accounts.conf\"
