@@ -165,6 +165,8 @@ def test_doctor_finds_that_all_is_permitted(installation):
         assert found.code == 0, found
         assert {item["result"] for item in found.json["items"]} == {"ok"}, found
         assert "permissions" in {item["check"] for item in found.json["items"]}, found
+    everything = installation.ask("operator", "doctor", "--engine", installation.engine.address, "-o", "json")
+    assert everything.code == 0 and {item["result"] for item in everything.json["items"]} == {"ok"}, everything
     # Another's key is not for it.
     flags = ["--node", "b", "--engine", installation.engine.address]
     found = installation.ask("node-a", "doctor", "--for", "producer", *flags, "-o", "json")
