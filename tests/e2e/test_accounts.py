@@ -104,7 +104,9 @@ def unpermitting(tmp_path, binary):
         text = f'{first}"deckwatch.beat.*", "deckwatch.control.>"{second}"deckwatch.control.>"{rest}'
         api = "CONSUMER.MSG.NEXT.DECKWATCH_STATE_0.>"
         line = f'      {{ service: {{ account: "STREAMS", subject: "$JS.API.{api}" }}, to: "deckwatch.js.{api}" }}\n'
-        nats.config.write_text(cut(text, line, ""))
+        text = cut(text, line, "")
+        # A node's claim.
+        nats.config.write_text(cut(text, '{ service: { account: "STREAMS", subject: "$KV.DECKWATCH_NODES.a" } }', ""))
         yield nats.start(), tmp_path
     finally:
         nats.stop()
@@ -182,8 +184,12 @@ def test_what_is_not_permitted_is_named(unpermitting):
         ("sequencer", ["deckwatch.dead.", "deckwatch.state.0."]),
         ("projector", ["deckwatch.beat.*"]),
         ("reader", ["DECKWATCH_STATE_0"]),
+        ("producer", ["$KV.DECKWATCH_NODES.a"]),
     ]:
-        found = deckwatch("doctor", "--for", role, "-o", "json", env=nats.settings(role) | {"DECKWATCH_REDIS": "redis://127.0.0.1:1"})
+        # What else it finds is that there is neither an engine nor Redis.
+        nowhere = {"DECKWATCH_REDIS": "redis://127.0.0.1:1", "DECKWATCH_ENGINE": f"unix://{folder}/nowhere"}
+        member, flags = ("node-a", ["--node", "a"]) if role == "producer" else (role, [])
+        found = deckwatch("doctor", "--for", role, *flags, "-o", "json", env=nats.settings(member) | nowhere)
         failed = [item for item in found.json["items"] if item["result"] == "failed" and item["check"] == "permissions"]
         assert found.code == 1 and len(failed) == len(missing), found
         for item, what in zip(sorted(failed, key=lambda item: item["detail"]), missing, strict=True):
