@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::out::{self, Ended};
 use crate::{
-    bench, doctor, forget, gaps, healthcheck, history, inspect, nodes, ps, repartition, role, services, up, verify,
-    watch,
+    accounts, bench, doctor, forget, gaps, healthcheck, history, inspect, nodes, ps, repartition, role, services, up,
+    verify, watch,
 };
 
 const ABOUT: &str = "Keeps a true, current, ordered picture of every container on every node";
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Projector(Box<role::ProjectorArgs>),
     /// Run what doubts everything: compares engines with Redis, and has it put right
     Reconciler(Box<role::ReconcilerArgs>),
+    /// Write who may do what in NATS: accounts for nats-server, and a key for each node and role
+    Accounts(accounts::Args),
     /// Check NATS, Redis, the engine, clocks and versions, and say what to do
     Doctor(doctor::Args),
     /// Ask a role if it is ready; for containers

@@ -2,6 +2,7 @@
 //!
 //! Arguments become domain types before any socket opens; what fails is one line on stderr and an exit code.
 
+mod accounts;
 mod address;
 mod args;
 mod ask;
@@ -77,6 +78,7 @@ async fn run(command: Command) -> Result<(), Ended> {
         Command::Verify(args) => verify::run(&args).await,
         Command::Forget(args) => forget::run(&args).await,
         Command::Repartition(args) => repartition::run(&args).await,
+        Command::Accounts(args) => accounts::run(&args),
         Command::Doctor(args) => doctor::run(&args).await,
         Command::Healthcheck(args) => healthcheck::run(&args).await,
         Command::Bench(args) => bench::run(*args).await,

@@ -102,7 +102,9 @@ impl Sender {
 /// Why the message is not stored; `None` where it is.
 fn refusal(message: &Message) -> Option<String> {
     if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Some("there is no stream of observations: waiting for a sequencer to make it".to_owned());
+        let why =
+            "nobody takes observations: no sequencer has made the stream yet, or NATS does not permit to publish there";
+        return Some(format!("{why} (ask `deckwatch doctor --for producer`)"));
     }
     let answer: serde_json::Value = match serde_json::from_slice(&message.payload) {
         Ok(answer) => answer,

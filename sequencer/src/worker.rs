@@ -122,7 +122,8 @@ struct Opened {
 impl Worker {
     /// A connection of its own, and the streams as they must be.
     async fn connect(&self) -> Result<(Single, JetStream), Ended> {
-        let single = service::nats::connect_single(&self.config.nats, "deckwatch sequencer writer").await;
+        let permissions = &self.context.permissions;
+        let single = service::nats::connect_single(&self.config.nats, "deckwatch sequencer writer", permissions).await;
         let single = single.map_err(|failure| match failure.exit {
             service::Exit::Unanswered => Ended::Broken(Broken::because(&failure.message)),
             service::Exit::Failed | service::Exit::Usage => Ended::Failed(failure),

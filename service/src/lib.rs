@@ -13,12 +13,14 @@ pub mod lease;
 pub mod logs;
 mod metrics;
 pub mod nats;
+pub mod permissions;
 pub mod redis;
 mod stop;
 
 pub use failure::{Exit, Failure, causes};
 pub use health::Health;
 pub use metrics::Metrics;
+pub use permissions::Permissions;
 pub use stop::{Stop, all_ended, run_role};
 
 /// What a role is given besides its configuration.
@@ -30,6 +32,8 @@ pub struct Context {
     pub health: Health,
     /// Where it counts.
     pub metrics: Metrics,
+    /// What NATS refuses to it.
+    pub permissions: Permissions,
 }
 
 /// A random number that is not 0: for instances, writers and the like.

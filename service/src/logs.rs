@@ -29,8 +29,8 @@ const OF_NATS: &str = "async_nats=error,async_nats::connector=off";
 
 /// Sends logs to stderr from now on. Libraries below `warn` stay silent unless the level says otherwise.
 pub fn start(args: &LogArgs) {
-    let filter = EnvFilter::try_new(format!("{},{OF_NATS}", args.log_level.as_str()))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_new(format!("{},{OF_NATS}", args.log_level.as_str())).unwrap_or_else(|_| EnvFilter::new("info"));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     // A second start in one process (tests) leaves the first in place.
     let started = match args.log_format {

@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ReconnectToServer, ServerAddr, ServerError};
+
+use rand::seq::SliceRandom;
 
 use crate::args::NatsArgs;
-use crate::{Context, Failure, Health};
+use crate::{Context, Failure, Permissions};
 
 /// Oldest server whose fenced atomic batches are right (nats-server #8377).
 pub const VERSION_MIN: (u64, u64, u64) = (2, 14, 4);
 
-/// How long one attempt to connect may take.
+/// How long a server may take to let a client in: on a loaded machine a handshake that is given up is begun anew.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
+/// The same, for a question that waits while there are other servers to ask.
+const CONNECT_TIME_ASKING: Duration = Duration::from_secs(3);
 /// How long to wait between attempts, at most.
 const RETRY_TIME_MAX: Duration = Duration::from_secs(2);
 /// How often the server is asked for a sign of life: two that are missed end the connection.
@@ -46,6 +50,13 @@ impl FromStr for Servers {
 }
 
 impl Servers {
+    /// Each of them alone, in any order: one that is away or cut off is not always the first.
+    fn shuffled(&self) -> Vec<Self> {
+        let mut servers: Vec<Self> = self.0.iter().map(|server| Self(vec![server.clone()])).collect();
+        servers.shuffle(&mut rand::rng());
+        servers
+    }
+
     /// The addresses whole, with a user and a password that they may bear: for the settings of a program that is run,
     /// never for a log or for arguments, which all of the machine can read.
     pub fn whole(&self) -> String {
@@ -99,13 +110,13 @@ impl Settings {
     /// # Errors
     /// Wrong usage: names the flag and its file.
     pub async fn check(&self) -> Result<(), Failure> {
-        self.options("").await.map(drop)
+        self.options("", CONNECT_TIME).await.map(drop)
     }
 
-    async fn options(&self, name: &str) -> Result<ConnectOptions, Failure> {
+    async fn options(&self, name: &str, time_max: Duration) -> Result<ConnectOptions, Failure> {
         let mut options = ConnectOptions::new()
             .name(name)
-            .connection_timeout(CONNECT_TIME)
+            .connection_timeout(time_max)
             .ping_interval(PING_TIME)
             .request_timeout(Some(ANSWER_TIME))
             .subscription_capacity(256 * 1024);
@@ -144,7 +155,22 @@ enum Refused {
 /// # Errors
 /// Unanswered where the server is away; failed where it is too old or refuses the credentials.
 pub async fn connect(settings: &Settings, name: &str) -> Result<Client, Failure> {
-    attempt(settings, settings.options(name).await?).await.map_err(|refused| match refused {
+    connect_noting(settings, name, Permissions::default()).await
+}
+
+/// As [`connect`]; what the server then refuses is noted.
+///
+/// # Errors
+/// As of [`connect`].
+pub async fn connect_noting(settings: &Settings, name: &str, permissions: Permissions) -> Result<Client, Failure> {
+    let time_max = if settings.servers.0.len() > 1 { CONNECT_TIME_ASKING } else { CONNECT_TIME };
+    let options = settings.options(name, time_max).await?.event_callback(move |event| {
+        if let Event::ServerError(ServerError::Other(error)) = event {
+            permissions.note(&error);
+        }
+        std::future::ready(())
+    });
+    attempt(settings, options, time_max).await.map_err(|refused| match refused {
         Refused::Away(reason) => Failure::unanswered(format!("{reason}; start NATS, or name where it is with --nats")),
         Refused::For(failure) => failure,
     })
@@ -157,9 +183,10 @@ pub async fn connect(settings: &Settings, name: &str) -> Result<Client, Failure>
 /// What waiting cannot heal: a server that is too old, or refuses the credentials.
 pub async fn connect_until(settings: &Settings, name: &str, context: &Context) -> Result<Option<Client>, Failure> {
     let mut wait = Duration::from_millis(100);
+    context.permissions.tell(context.health.clone());
     while !context.stop.is_stopped() {
-        let options = watched(settings.options(name).await?, context.health.clone(), settings.servers.to_string());
-        match attempt(settings, options).await {
+        let options = watched(settings.options(name, CONNECT_TIME).await?, context, settings.servers.to_string());
+        match attempt(settings, options, CONNECT_TIME).await {
             Ok(client) => {
                 context.health.ready("nats");
                 return Ok(Some(client));
@@ -176,20 +203,46 @@ pub async fn connect_until(settings: &Settings, name: &str, context: &Context) -
 /// Connects once, by a connection that ends for good when it is cut: nothing that was given to it is sent later.
 ///
 /// A publish that waits through a cut could fit a stream that lost its tail and has grown again to just that sequence.
+/// Of several servers any that lets it in will do.
 ///
 /// # Errors
 /// As of [`connect`].
-pub async fn connect_single(settings: &Settings, name: &str) -> Result<Single, Failure> {
+pub async fn connect_single(settings: &Settings, name: &str, permissions: &Permissions) -> Result<Single, Failure> {
+    let mut away = Vec::new();
+    for servers in settings.servers.shuffled() {
+        match attempt_single(settings, servers, name, permissions.clone()).await {
+            Ok(single) => return Ok(single),
+            Err(Refused::Away(reason)) => away.push(reason),
+            Err(Refused::For(failure)) => return Err(failure),
+        }
+    }
+    Err(Failure::unanswered(away.join("; ")))
+}
+
+async fn attempt_single(
+    settings: &Settings,
+    servers: Servers,
+    name: &str,
+    permissions: Permissions,
+) -> Result<Single, Refused> {
     let alive = Arc::new(AtomicBool::new(true));
     let connecting = Arc::new(AtomicBool::new(false));
     let (ended, lost) = (Arc::clone(&alive), Arc::clone(&connecting));
     let options = settings
-        .options(name)
-        .await?
+        .options(name, CONNECT_TIME)
+        .await
+        .map_err(Refused::For)?
         .max_reconnects(1)
         .event_callback(move |event| {
-            if matches!(event, Event::Disconnected | Event::Closed) {
-                ended.store(false, Ordering::SeqCst);
+            match event {
+                Event::Disconnected | Event::Closed => ended.store(false, Ordering::SeqCst),
+                Event::ServerError(ServerError::Other(error)) => permissions.note(&error),
+                Event::Connected
+                | Event::LameDuckMode
+                | Event::Draining
+                | Event::SlowConsumer(_)
+                | Event::ServerError(_)
+                | Event::ClientError(_) => {}
             }
             std::future::ready(())
         })
@@ -201,13 +254,11 @@ pub async fn connect_single(settings: &Settings, name: &str) -> Result<Single, F
                 servers.iter().find(|server| is_nowhere(&server.addr) == again).map(|server| server.addr.clone());
             std::future::ready(chosen.map(|addr| ReconnectToServer { addr, delay: Some(Duration::ZERO) }))
         });
-    let mut with_nowhere = settings.clone();
-    with_nowhere.servers.0.push(NOWHERE.parse().map_err(|_| Failure::failed("the address of nowhere is wrong"))?);
-    match attempt(&with_nowhere, options).await {
-        Ok(client) => Ok(Single { client, alive }),
-        Err(Refused::Away(reason)) => Err(Failure::unanswered(reason)),
-        Err(Refused::For(failure)) => Err(failure),
-    }
+    let mut with_nowhere = Settings { servers, ..settings.clone() };
+    let nowhere = NOWHERE.parse().map_err(|_| Refused::For(Failure::failed("the address of nowhere is wrong")))?;
+    with_nowhere.servers.0.push(nowhere);
+    let client = attempt(&with_nowhere, options, CONNECT_TIME).await?;
+    Ok(Single { client, alive })
 }
 
 /// A connection that ends for good when it is cut.
@@ -231,24 +282,36 @@ fn is_nowhere(address: &ServerAddr) -> bool {
     address.host() == "127.0.0.1" && address.port() == 9
 }
 
-fn watched(options: ConnectOptions, health: Health, servers: String) -> ConnectOptions {
+fn watched(options: ConnectOptions, context: &Context, servers: String) -> ConnectOptions {
+    let (health, permissions) = (context.health.clone(), context.permissions.clone());
     options.event_callback(move |event| {
         match event {
-            Event::Connected => health.ready("nats"),
+            Event::Connected => {
+                permissions.forget();
+                health.ready("nats");
+            }
             Event::Disconnected => health.unready("nats", format!("the connection to {servers} is cut")),
             Event::SlowConsumer(subscription) => tracing::warn!(subscription, "messages were dropped: too slow"),
+            Event::ServerError(ServerError::Other(error)) => permissions.note(&error),
             Event::LameDuckMode | Event::Draining | Event::Closed | Event::ServerError(_) | Event::ClientError(_) => {}
         }
         std::future::ready(())
     })
 }
 
-async fn attempt(settings: &Settings, options: ConnectOptions) -> Result<Client, Refused> {
+/// Tries the servers one after another, each for `time_max` at most.
+async fn attempt(settings: &Settings, options: ConnectOptions, time_max: Duration) -> Result<Client, Refused> {
     let servers = &settings.servers;
-    let connecting = tokio::time::timeout(CONNECT_TIME, options.connect(servers.0.as_slice()));
     let shown = Servers(servers.0.iter().filter(|server| !is_nowhere(server)).cloned().collect());
+    let time_max = time_max * u32::try_from(shown.0.len()).unwrap_or(u32::MAX);
+    let connecting = tokio::time::timeout(time_max, options.connect(servers.0.as_slice()));
     let client = match connecting.await {
-        Err(_) => return Err(Refused::Away(format!("cannot reach NATS at {shown}: no answer within 5 s"))),
+        Err(_) => {
+            return Err(Refused::Away(format!(
+                "cannot reach NATS at {shown}: no answer within {} s",
+                time_max.as_secs()
+            )));
+        }
         Ok(Err(error)) if refuses(&error) => {
             return Err(Refused::For(Failure::failed(format!(
                 "NATS at {shown} refuses these credentials: {error}; check --nats-creds or --nats-nkey"

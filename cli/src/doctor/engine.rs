@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
+use domain::NodeName;
 use service::causes;
 use service::nats::parse_version;
 
@@ -17,8 +18,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// Oldest version of the engine's interface that is known to work: Docker Engine 20.10, Podman 4.
 const API_MIN: (u64, u64, u64) = (1, 41, 0);
 
-/// What was found.
-pub(super) async fn checks(address: &EngineAddress) -> Vec<Check> {
+/// What was found, and the node's name unless it is told.
+pub(super) async fn checks(address: &EngineAddress) -> (Vec<Check>, Option<NodeName>) {
     let asked = async {
         let docker = Docker::connect_with_host(&address.to_string())?.negotiate_version().await?;
         let version = docker.version().await?;
@@ -32,14 +33,17 @@ pub(super) async fn checks(address: &EngineAddress) -> Vec<Check> {
     };
     let (version, before, info, after) = match answered {
         Ok(answered) => answered,
-        Err(why) => return vec![Check::failed("engine", format!("cannot ask it at {address}: {why}"), advice(&why))],
+        Err(why) => {
+            let failed = Check::failed("engine", format!("cannot ask it at {address}: {why}"), advice(&why));
+            return (vec![failed], None);
+        }
     };
     let engine = version.version.unwrap_or_default();
     let mut found = vec![Check::ok("engine", format!("version {engine} at {address}"))];
     found.push(api(version.api_version.as_deref().unwrap_or_default()));
     let theirs = info.system_time.as_deref().and_then(|time| time.parse().ok());
     found.extend(theirs.map(|theirs| Reading { before, theirs, after }.check("engine")));
-    found
+    (found, info.name.as_deref().and_then(NodeName::from_engine))
 }
 
 fn api(version: &str) -> Check {

@@ -48,7 +48,7 @@ pub(super) async fn checks(settings: &nats::Settings, prefix: &Prefix) -> (Vec<C
     (found, partitions)
 }
 
-fn payload(max: usize) -> Check {
+pub(super) fn payload(max: usize) -> Check {
     let what = "nats max_payload";
     if max >= PAYLOAD_MIN {
         return Check::ok(what, format!("{max} bytes"));
@@ -93,7 +93,7 @@ fn jetstream(answer: Result<Value, String>) -> Check {
     }
 }
 
-fn partitions_of(info: &Value, prefix: &Prefix) -> Option<Partitions> {
+pub(super) fn partitions_of(info: &Value, prefix: &Prefix) -> Option<Partitions> {
     info.get("config")?.get("metadata")?.get(prefix.partitions_metadata())?.as_str()?.parse().ok()
 }
 

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use service::{Context, Failure, Stop};
+use service::{Context, Failure, Permissions, Stop};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -77,7 +77,12 @@ where
 {
     // Its own stop, so that the roles can drain in order.
     let stop = Stop::new();
-    let task = tokio::spawn(run(Context { stop: stop.clone(), health: context.health.of(name), ..context.clone() }));
+    let task = tokio::spawn(run(Context {
+        stop: stop.clone(),
+        health: context.health.of(name),
+        permissions: Permissions::default(),
+        ..context.clone()
+    }));
     Role { name, stop, task, ended: false }
 }
 

@@ -218,6 +218,10 @@ impl Worker {
     }
 
     fn hear(&self, life: &mut Life, message: &Message) {
+        if message.payload.is_empty() {
+            // Somebody tries whether it may be sent.
+            return;
+        }
         match Heartbeat::decode(&message.payload) {
             Ok(beat) if message.subject.as_str() == self.config.prefix.beat(&beat.node) => {
                 if self.config.partitions.of(&beat.node) == self.number {

@@ -17,6 +17,7 @@ FAILED = ("crashed", "oom_killed", "daemon_restart", "vanished", "start_failed")
 class Store:
     client: redis.Redis
     node: str
+    partitions: int = 1
 
     def key(self, name: str) -> str:
         return f"deckwatch:{{{self.node}}}:{name}"
@@ -40,7 +41,8 @@ class Store:
 
     def current(self) -> bool:
         """The projector vouches for what stands in Redis."""
-        return bool(self.client.exists("deckwatch:partition:0"))
+        partitions = [f"deckwatch:partition:{number}" for number in range(self.partitions)]
+        return self.client.exists(*partitions) == self.partitions
 
     def read(self) -> dict:
         """What a client lists: the node's keys with its checkpoint, in one call."""
@@ -49,7 +51,7 @@ class Store:
 
 def assert_equals_engine(store: Store, engine_states: dict[str, dict]) -> None:
     """Every container field by field, every index, every total, and not a key more."""
-    assert store.current(), "deckwatch:partition:0 is absent: nothing in Redis is current"
+    assert store.current(), "deckwatch:partition:<p> is absent: nothing in Redis is current"
     stored = store.states()
     found = []
     for absent in engine_states.keys() - stored.keys():
@@ -86,7 +88,8 @@ def index_differences(store: Store, stored: dict[str, dict]) -> list[str]:
         found.append(f"the node counts {counted} containers and running ones, and there are {counts}")
     known = set(expected) | {store.key(f"container:{container_id}") for container_id in stored}
     known |= {f"deckwatch:service:{service}" for service in totals}
-    known |= {store.key("node"), store.key("checkpoint"), "deckwatch:meta", "deckwatch:partition:0"}
+    known |= {store.key("node"), store.key("checkpoint"), "deckwatch:meta"}
+    known |= {f"deckwatch:partition:{number}" for number in range(store.partitions)}
     found += [f"a key that should not be there: {key}" for key in store.keys("deckwatch:*") if key not in known]
     return found
 

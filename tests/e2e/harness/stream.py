@@ -4,6 +4,7 @@ import asyncio
 import threading
 from dataclasses import dataclass
 
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
@@ -60,7 +61,10 @@ class Entry:
 
 def read(url: str, stream: str = "DECKWATCH_STATE_0", first: int = 1, subject: str = "") -> list[Entry]:
     """All records from sequence `first` to the stream's end as it is now."""
-    messages = asyncio.run(_read(url, stream, first, subject))
+    return entries(asyncio.run(_read(url, stream, first, subject)))
+
+
+def entries(messages: list[Msg]) -> list[Entry]:
     return [
         Entry.of(message.metadata.sequence.stream, message.subject, message.headers, message.data)
         for message in messages
@@ -79,22 +83,27 @@ def read_sequences(url: str, stream: str) -> dict[int, bytes]:
 
 async def _read(url: str, stream: str, first: int, subject: str) -> list[Msg]:
     async with connection(url) as client:
-        jetstream = client.jetstream()
-        config = ConsumerConfig(
-            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=first,
-            filter_subject=subject or None,
-            ack_policy=AckPolicy.NONE,
-            mem_storage=True,
-            inactive_threshold=30,
-        )
-        info = await jetstream.add_consumer(stream, config)
-        pending, messages = info.num_pending or 0, []
-        pull = await jetstream.pull_subscribe_bind(consumer=info.name, stream=stream)
-        while len(messages) < pending:
-            messages += await pull.fetch(min(pending - len(messages), 500), timeout=10)
-        await jetstream.delete_consumer(stream, info.name)
-        return messages
+        return await pull(client, stream, first, subject)
+
+
+async def pull(client: Client, stream: str, first: int = 1, subject: str = "") -> list[Msg]:
+    """All messages from sequence `first` to the stream's end as it is now."""
+    jetstream = client.jetstream()
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=first,
+        filter_subject=subject or None,
+        ack_policy=AckPolicy.NONE,
+        mem_storage=True,
+        inactive_threshold=30,
+    )
+    info = await jetstream.add_consumer(stream, config)
+    pending, messages = info.num_pending or 0, []
+    reader = await jetstream.pull_subscribe_bind(consumer=info.name, stream=stream)
+    while len(messages) < pending:
+        messages += await reader.fetch(min(pending - len(messages), 500), timeout=10)
+    await jetstream.delete_consumer(stream, info.name)
+    return messages
 
 
 class Recorder:
