@@ -161,7 +161,7 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
                 ("passive: another producer of this node is alive".to_owned(), config.heartbeat)
             }
             Claimed::Away(Waiting::ForStreams) => {
-                ("waiting for a sequencer to make the streams, or for NATS to permit them".to_owned(), CLAIM_WAIT)
+                ("waiting for a sequencer to make the streams".to_owned(), CLAIM_WAIT)
             }
             Claimed::Away(Waiting::For(reason)) => (reason, CLAIM_WAIT),
             Claimed::Contended => ("another producer of this node claims too".to_owned(), CLAIM_WAIT),
