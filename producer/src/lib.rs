@@ -238,9 +238,7 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
                     scene.watch(watching);
                 }
                 let reason = match waiting {
-                    Waiting::ForStreams => {
-                        "waiting for a sequencer to make the streams, or for NATS to permit them".to_owned()
-                    }
+                    Waiting::ForStreams => "waiting for a sequencer to make the streams".to_owned(),
                     Waiting::For(reason) => reason,
                 };
                 (reason, CLAIM_WAIT)

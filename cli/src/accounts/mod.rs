@@ -38,8 +38,8 @@ Beside each nkey stands nkey.pub, which alone is needed to keep the account: the
 To take a node out, remove its folder and say `deckwatch accounts` again.
 When the number of partitions has changed, say it again with the new --partitions.
 
-nats-server takes the file with a line in its own configuration:
-  include \"<folder>/server/accounts.conf\"
+nats-server takes the file with a line in its own configuration, with the path from that one's folder:
+  include accounts/server/accounts.conf
 When the file has changed, send nats-server a SIGHUP, and a second one some seconds later:
 only then what a new account imports works. Then ask `deckwatch doctor --for producer --node <name>` on the node's host.";
 
@@ -145,7 +145,7 @@ fn report(dir: &Path, keys: &BTreeMap<Member, Key>, changed: bool) -> String {
     if changed {
         lines.extend([
             "Next:".to_owned(),
-            format!("- nats-server: have `include \"{}\"` in its configuration;", dir.join("server/accounts.conf").display()),
+            "- nats-server: `include` the first of these in its configuration, by its path from there;".to_owned(),
             "  one that runs takes it with a SIGHUP, and a second one some seconds later.".to_owned(),
             "- Bring each nkey to where its program runs, readable for that program alone, and name it with --nats-nkey."
                 .to_owned(),
