@@ -9,7 +9,7 @@ mod tests;
 use std::collections::{HashMap, VecDeque};
 
 use domain::observation::SpoolPlace;
-use domain::{Observation, Observed};
+use domain::{Cause, Observation, Observed, Timestamp};
 
 pub(crate) use item::{Item, gap, lost_before};
 
@@ -231,27 +231,17 @@ impl Queue {
         let behind = self.waiting.split_off(index + 1);
         let Some(Waiting::InSpool(span)) = self.waiting.pop_back() else { return };
         self.bytes -= SPAN_SIZE;
-        let count = span.count.saturating_sub(u64::try_from(observations.len()).unwrap_or(u64::MAX));
+        let count = span.count.saturating_sub(observations.iter().map(weight).sum());
         let rest = if through < span.through {
             Some(Waiting::InSpool(Span { from: through + 1, through: span.through, count }))
         } else {
-            (count > 0).then(|| here(gap(&self.nothing(span.through), count)))
+            (count > 0).then(|| here(gap(&Observation { observed_at: service::clock::now(), ..NOWHERE }, count)))
         };
         for waiting in observations.into_iter().map(here).chain(rest) {
             self.bytes += waiting.size();
             self.waiting.push_back(waiting);
         }
         self.waiting.extend(behind);
-    }
-
-    fn nothing(&self, position: u64) -> Observation {
-        Observation {
-            observed_at: service::clock::now(),
-            cause: domain::Cause::List,
-            event: None,
-            spool_place: Some(SpoolPlace { spool_id: self.spool_id, position }),
-            observed: Observed::Nothing,
-        }
     }
 
     fn is_over(&self, numerator: usize, denominator: usize) -> bool {
@@ -323,6 +313,20 @@ impl Queue {
     }
 }
 
+/// Behind what was found: without a place, which it could only share with one of those.
+const NOWHERE: Observation = Observation {
+    observed_at: Timestamp(0),
+    cause: Cause::List,
+    event: None,
+    spool_place: None,
+    observed: Observed::Nothing,
+};
+
+/// How much it stands for.
+pub(crate) fn weight(observation: &Observation) -> u64 {
+    lost_before(observation).unwrap_or(1)
+}
+
 fn here(observation: Observation) -> Waiting {
     Waiting::Here(Item::new(observation, None))
 }
@@ -341,6 +345,9 @@ fn merged(before: &Waiting, after: &Waiting) -> Option<Waiting> {
             let gap = gap(&Observation { observed_at, ..after.observation.clone() }, lost);
             Some(Waiting::Here(Item::new(gap, None)))
         }
-        (Waiting::Here(_), Waiting::InSpool(_)) | (Waiting::InSpool(_), Waiting::Here(_)) => None,
+        // What is counted and not found in the spool becomes that gap again.
+        (Waiting::Here(gap), Waiting::InSpool(span)) | (Waiting::InSpool(span), Waiting::Here(gap)) => {
+            Some(Waiting::InSpool(Span { count: span.count + gap.dropped_before()?, ..*span }))
+        }
     }
 }

@@ -179,8 +179,11 @@ fn what_the_spool_dropped_already_is_lost_at_the_bound() {
     }
     queue.set_spooled(Spooled { above: 2, through: 8 });
     assert_eq!(queue.push(event(1), None).count, 2);
-    assert_eq!(shown(&queue.pop(99, usize::MAX)), "gap2");
-    assert_eq!(queue.wanted(4), Some(Span { from: 3, through: 4, count: 2 }));
+    // The two that are gone count with what stands for the next one.
+    assert_eq!(queue.wanted(4), Some(Span { from: 3, through: 3, count: 3 }));
+    let held = Observation { spool_place: Some(SpoolPlace { spool_id: 7, position: 3 }), ..event(1) };
+    queue.put_back(3, 3, vec![held]);
+    assert_eq!(shown(&queue.pop(99, usize::MAX)), "e1 gap2 e1 e1 e1 e1 e1 e1");
 }
 
 #[test]

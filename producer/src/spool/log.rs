@@ -9,7 +9,7 @@ use domain::observation::SpoolPlace;
 use domain::{ContainerId, EngineEvent, NodeName, Observation, Observed};
 
 use super::entry::{self, Entries, MAGIC};
-use crate::queue::{Span, gap, lost_before};
+use crate::queue::{Span, gap, lost_before, weight};
 
 /// The last part of a segment's name.
 const SUFFIX: &str = ".log";
@@ -40,7 +40,8 @@ struct Segment {
     file: u64,
     first: u64,
     last: SpoolPlace,
-    entries: u64,
+    /// How many observations its entries stand for.
+    count: u64,
     bytes: u64,
     /// What it stands for where it is the gap at the begin of the log.
     lost: Option<u64>,
@@ -131,7 +132,7 @@ impl Log {
         left.span = rest.clone().next().map(|first| Span {
             from: first.first,
             through: left.last,
-            count: rest.map(|segment| segment.entries).sum(),
+            count: rest.map(|segment| segment.count).sum(),
         });
         left.gap = log.segments.front().and_then(|first| Some(gap(&bare(first.last), first.lost?)));
         Ok((log, left))
@@ -156,13 +157,13 @@ impl Log {
     pub(super) fn append(&mut self, observations: Vec<Observation>) -> io::Result<()> {
         for observation in observations {
             let Some(place) = observation.spool_place else { continue };
-            let instead = bare(place);
+            let (instead, count) = (bare(place), weight(&observation));
             let mut bytes = entry::encode(&self.node, observation);
             if bytes.len() > self.bounds.entry_max {
-                bytes = entry::encode(&self.node, gap(&instead, 1));
+                bytes = entry::encode(&self.node, gap(&instead, count));
             }
             self.make_room(size(&bytes))?;
-            self.write(place, &bytes)?;
+            self.write(place, count, &bytes)?;
         }
         match &self.current {
             Some(file) if self.forced => file.sync_data(),
@@ -241,12 +242,13 @@ impl Log {
                     left.events.pop_front();
                 }
             }
-            let lost = lost_before(&observation).filter(|_| self.segments.is_empty());
-            let first = Segment { file, first: place.position, last: place, entries: 0, bytes: 0, lost };
+            // Alone at the begin of all it is the gap of what was dropped.
+            let lost = lost_before(&observation).filter(|_| self.segments.is_empty() && segment.is_none());
+            let first = Segment { file, first: place.position, last: place, count: 0, bytes: 0, lost };
             let segment = segment.get_or_insert(first);
             segment.last = place;
-            segment.entries += 1;
-            segment.lost = segment.lost.filter(|_| segment.entries == 1);
+            segment.count += weight(&observation);
+            segment.lost = lost;
             segment.bytes = end as u64;
         }
         if whole < bytes.len() && whole.max(MAGIC.len()) != bytes.len() {
@@ -282,7 +284,7 @@ impl Log {
     fn drop_into_gap(&mut self, index: usize) -> io::Result<()> {
         let before = self.segments.front().and_then(|first| first.lost).unwrap_or(0);
         let Some(dropped) = self.segments.get_mut(index) else { return Ok(()) };
-        let lost = before + dropped.entries;
+        let lost = before + dropped.count;
         let mut bytes = MAGIC.to_vec();
         bytes.extend(entry::encode(&self.node, gap(&bare(dropped.last), lost)));
         let (file, length) = (dropped.file, size(&bytes));
@@ -294,14 +296,14 @@ impl Log {
         }
         fs::rename(&new, path(&self.folder, file))?;
         dropped.first = dropped.last.position;
-        (dropped.entries, dropped.bytes, dropped.lost) = (1, length, Some(lost));
+        (dropped.count, dropped.bytes, dropped.lost) = (lost, length, Some(lost));
         for older in self.segments.drain(..index).collect::<Vec<_>>() {
             self.remove(older.file);
         }
         Ok(())
     }
 
-    fn write(&mut self, place: SpoolPlace, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, place: SpoolPlace, count: u64, bytes: &[u8]) -> io::Result<()> {
         let is_full = self.segments.back().is_none_or(|last| last.bytes + size(bytes) > self.bounds.segment_max);
         let mut file = match self.current.take() {
             Some(file) if !is_full => file,
@@ -316,7 +318,7 @@ impl Log {
         if let Err(error) = file.write_all(bytes) {
             // Half an entry would hide what follows; a file that cannot be cut is read as far as it is whole.
             drop(file.set_len(segment.bytes));
-            if segment.entries == 0 {
+            if segment.bytes == size(&MAGIC) {
                 let begun = segment.file;
                 self.segments.pop_back();
                 self.remove(begun);
@@ -324,7 +326,7 @@ impl Log {
             return Err(error);
         }
         segment.last = place;
-        segment.entries += 1;
+        segment.count += count;
         segment.bytes += size(bytes);
         self.current = Some(file);
         Ok(())
@@ -342,7 +344,7 @@ impl Log {
             return Err(error);
         }
         let bytes = size(&MAGIC);
-        self.segments.push_back(Segment { file, first: first.position, last: first, entries: 0, bytes, lost: None });
+        self.segments.push_back(Segment { file, first: first.position, last: first, count: 0, bytes, lost: None });
         Ok(begun)
     }
 

@@ -1,9 +1,10 @@
+use domain::container::AsOf;
 use domain::node::{Gap, GapRange, GapReason};
 use domain::observation::SpoolPlace;
-use domain::{Cause, EngineEvent, NodeName, Observation, Observed, Timestamp};
+use domain::{Cause, Container, EngineEvent, NodeName, Observation, Observed, Timestamp};
 
 use super::log::{Bounds, Left, Log};
-use crate::queue::{Span, lost_before};
+use crate::queue::{Item, Queue, Span, Spooled, lost_before};
 
 pub(super) fn node() -> NodeName {
     "n".parse().unwrap()
@@ -185,4 +186,62 @@ fn what_another_one_tells_is_taken_back() {
     log.append(vec![event(2)]).unwrap();
     log.discard_own();
     assert_eq!(all(&log), [1]);
+}
+
+/// One round of the spool beside a queue: what waits is written, what it alone holds comes back.
+fn round(queue: &mut Queue, log: &mut Log, sent_below: u64) {
+    let through = queue.last_number();
+    let (history, upto) = queue.history(queue.spooled().through, through, 50);
+    log.forget(queue.first_number().unwrap_or(through + 1).min(sent_below));
+    log.append(history).unwrap();
+    let wanted = queue.wanted(4);
+    let read = wanted.map(|span| (span.from, log.read(span, 2_000)));
+    queue.set_spooled(Spooled { above: log.dropped_through(), through: upto });
+    if let Some((from, read)) = read {
+        queue.put_back(from, read.through, read.observations);
+    }
+}
+
+#[test]
+fn at_every_bound_each_observation_is_sent_or_counted_as_lost() {
+    for seed in 1..=25u64 {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut log, _) = open_bounded(folder.path(), 16 << 10);
+        let mut queue = Queue::new(7, 40, 16 << 10);
+        let (mut dice, mut pushed, mut sent) = (seed, 0, Vec::new());
+        let mut throw = |sides: u64| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (dice >> 33) % sides
+        };
+        for _ in 0..400 {
+            match throw(4) {
+                0 | 1 => {
+                    for _ in 0..throw(12) {
+                        let mut seen = event(throw(3));
+                        if throw(2) == 0 {
+                            let Observed::Event(id) = seen.observed else { unreachable!() };
+                            let state = Container::unheard_of(id, node(), AsOf { epoch: 1, tick: 1 });
+                            seen.observed = Observed::Container(Box::new(state));
+                        }
+                        queue.push(seen, None);
+                        pushed += 1;
+                    }
+                }
+                2 => round(&mut queue, &mut log, u64::MAX),
+                _ => sent.extend(queue.pop(usize::try_from(throw(3)).unwrap(), usize::MAX)),
+            }
+        }
+        while !queue.is_empty() {
+            round(&mut queue, &mut log, u64::MAX);
+            sent.extend(queue.pop(10, usize::MAX));
+        }
+        let lost: u64 = sent.iter().filter_map(|item| lost_before(&item.observation)).sum();
+        let told = sent.iter().filter(|item| lost_before(&item.observation).is_none()).count() as u64;
+        assert!(lost > 0, "seed {seed}: no bound was hit");
+        assert_eq!(told + lost, pushed, "seed {seed}: {told} sent, {lost} lost");
+        let numbers: Vec<u64> = sent.iter().map(Item::number).filter(|number| *number != 0).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "seed {seed}: in order, each place once: {numbers:?}");
+        let newest = sent.iter().rev().find(|item| matches!(item.observation.observed, Observed::Container(_)));
+        assert!(newest.is_some(), "seed {seed}");
+    }
 }
