@@ -1,12 +1,15 @@
 """The event loop, in a thread of its own, in which engines, load and ways live."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+# It warns of connections that are gone while something is sent: here they are meant to be.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 # For anything that is asked of it.
 ANSWER_MAX = 30
 

@@ -76,15 +76,25 @@ class HolderFrozen(Frozen):
         self.parts = frozenset(SEQUENCERS)
 
     def begin(self, world):
-        written = {name: _written(world, name) for name in SEQUENCERS}
-        self._roles = (
-            eventually(
-                lambda: next((name for name in SEQUENCERS if _written(world, name) > written[name]), None),
-                20,
-                "one of the sequencers writes",
-            ),
-        )
+        self._roles = (writing(world),)
         super().begin(world)
+
+
+class HolderCutOff(Fault):
+    """What the writing sequencer has just sent is on its way for so long that another one writes meanwhile; then it
+    arrives, and is refused."""
+
+    hold = 9
+    parts = frozenset(SEQUENCERS)
+
+    def begin(self, world):
+        self._ways = world.links[f"{writing(world)}:nats"].ways
+        for way in self._ways:
+            world.machinery.do(way.black_hole())
+
+    def end(self, world):
+        for way in self._ways:
+            world.machinery.do(way.heal())
 
 
 class AllFrozen(Frozen):
@@ -104,6 +114,16 @@ def is_not_current(world) -> bool:
     return listed.json["revision"] is None and listed.err != ""
 
 
+def writing(world) -> str:
+    """The sequencer that writes."""
+    written = {name: _written(world, name) for name in SEQUENCERS}
+
+    def grown() -> str | None:
+        return next((name for name in SEQUENCERS if _written(world, name) > written[name]), None)
+
+    return eventually(grown, 20, "one of the sequencers writes")
+
+
 def _written(world, name: str) -> float:
     samples = http.samples(world.roles[name].port)
     return sum(count for sample, count in samples.items() if sample.startswith("deckwatch_records_total"))
@@ -120,6 +140,7 @@ def faults() -> list[Fault]:
         Killed("reconciler-killed", "reconciler"),
         ProducerKilled("producer-killed", "producer-a", hold=1),
         HolderFrozen(),
+        HolderCutOff("writing-sequencer-cut-off-with-writes-under-way"),
         AllFrozen("all-sequencers-frozen", *SEQUENCERS),
         AllFrozen("all-projectors-frozen", *PROJECTORS),
         Frozen("reconciler-frozen", "reconciler"),

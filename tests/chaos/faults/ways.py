@@ -1,6 +1,6 @@
 """The way between two parts is bad: slow, late, silent, reset, closed on one side, or cut in the middle of a frame."""
 
-from faults.base import BLIND, LOST, Fault
+from faults.base import BLIND, ENGINE, LOST, Fault
 
 HOWS = ("latency", "slow", "black_hole", "reset", "half_close", "cut", "refuse")
 LINKS = {
@@ -39,7 +39,7 @@ class BadWay(Fault):
         self.parts = frozenset(link.split(":")[0] for link in self._links)
         # A node whose way is bad for that long may be lost, or blind; nothing of it is.
         # What is asked for again and again and does not come through is given up, and that is said.
-        self.gaps = NOT_THROUGH if kind in ("producer", "sequencer") else frozenset()
+        self.gaps = {"producer": NOT_THROUGH, "sequencer": NOT_THROUGH, "engine": ENGINE}.get(kind, frozenset())
         self.words = {"producer": LOST, "engine": BLIND}.get(kind, frozenset())
 
     def begin(self, world):
