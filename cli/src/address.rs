@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use domain::NodeName;
 use service::Failure;
 
 /// Where the engine is when nobody says.
@@ -46,6 +47,25 @@ impl fmt::Display for EngineAddress {
     }
 }
 
+/// Where the engine of a node is: `<node>=<address>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NodeEngine {
+    pub(crate) node: NodeName,
+    pub(crate) address: EngineAddress,
+}
+
+impl FromStr for NodeEngine {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((node, address)) = text.split_once('=') else {
+            return Err("say whose engine it is: use for example n1=tcp://10.0.0.1:2375".to_owned());
+        };
+        let node = node.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self { node, address: address.parse()? })
+    }
+}
+
 /// Where the engine is: what was told, `$DOCKER_HOST`, or the usual place.
 pub(crate) fn engine(told: Option<&EngineAddress>) -> Result<EngineAddress, Failure> {
     let environment = std::env::var_os("DOCKER_HOST").map(|address| address.to_string_lossy().into_owned());
@@ -86,6 +106,15 @@ mod tests {
             "tcp://a b:1",
         ] {
             assert!(bad.parse::<EngineAddress>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_engine_of_a_node_names_both() {
+        let good: NodeEngine = "n1=tcp://h:1".parse().unwrap();
+        assert_eq!((good.node.as_str(), good.address.to_string()), ("n1", "tcp://h:1".to_owned()));
+        for bad in ["", "tcp://h:1", "n1", "n1=", "n1=x", "=tcp://h:1", "a.b=tcp://h:1"] {
+            assert!(bad.parse::<NodeEngine>().is_err(), "{bad}");
         }
     }
 

@@ -97,7 +97,8 @@ async fn observe(config: Config, place: Place, context: Context) -> Result<(), F
         looker: Arc::new(Looker::new(Arc::clone(&core), config.labels.clone(), connected)),
         statements: Arc::new(Statements::default()),
         snapshots: Arc::new(Snapshots::default()),
-        past: Arc::new(Past::new(written.and_then(|life| life.event_stored))),
+        // What a stand-in heard when it last stood in says nothing of what the producer has heard since.
+        past: Arc::new(Past::new(written.filter(|_| !config.stand_in).and_then(|life| life.event_stored))),
         config,
         context,
         client,
@@ -118,14 +119,8 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
     let mut lives = Lives::default();
     while !context.stop.is_stopped() {
         lives.written = files.life()?;
-        let claimant = Claimant {
-            client,
-            prefix: &config.prefix,
-            node: &core.identity.node,
-            instance: core.identity.instance,
-            stand_in: config.stand_in,
-            engine_id: &producer.engine_id,
-        };
+        let claimant =
+            Claimant { client, prefix: &config.prefix, identity: &core.identity, engine_id: &producer.engine_id };
         let claimed = tokio::select! {
             () = context.stop.stopped() => break,
             claimed = claimant.claim(&lives) => claimed?,
@@ -200,8 +195,9 @@ async fn identify(
             Err(error) => error.to_string(),
         };
         context.health.unready("engine", reason);
-        // An engine that was known before can be told to be blind before it answers.
-        if let (Some(node), Some(files)) = (&config.node, &named)
+        // An engine that was known before can be told to be blind before it answers; not by a stand-in, which would keep
+        // others from standing in that reach it.
+        if let (false, Some(node), Some(files)) = (config.stand_in, &config.node, &named)
             && let Some(life) = files.life()?.filter(|life| !life.engine_id.is_empty())
         {
             let engine = Engine { id: life.engine_id, ..Engine::default() };

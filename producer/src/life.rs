@@ -26,6 +26,8 @@ use crate::statement::{Statements, Stater};
 use crate::watcher::{Past, Watcher};
 use crate::{beat, watcher};
 
+/// How often a stand-in looks if it still is to stand in: as long as it does not know, two answer for the node.
+const STAND_IN_LOOK: Duration = Duration::from_secs(1);
 /// How often it is tried to serve requests while the connection is bad.
 const SERVE_WAIT: Duration = Duration::from_millis(500);
 /// How long NATS may take what is published at the end of a life; a connection that is cut meanwhile never does.
@@ -135,6 +137,8 @@ impl Producer {
         let mut beats = tokio::time::interval(self.config.heartbeat);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         beats.reset();
+        let mut fence = tokio::time::interval(STAND_IN_LOOK);
+        fence.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut created = Rota::default();
         let over = loop {
             tokio::select! {
@@ -151,6 +155,11 @@ impl Producer {
                     }
                 }
                 Ok(()) = was_passed.changed() => break Ok(Over::Passed(*was_passed.borrow_and_update())),
+                _ = fence.tick(), if self.config.stand_in => {
+                    if let Some(over) = self.still_holds(revision).await {
+                        break Ok(over);
+                    }
+                }
                 _ = beats.tick() => {
                     if let Some(over) = self.still_holds(revision).await {
                         break Ok(over);

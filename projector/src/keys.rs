@@ -13,6 +13,7 @@ use view::SCHEMA;
 use view::checkpoint::{CHECKPOINT_FIELDS, FIELDS, Stored, place_fields};
 use view::store::of_its_type;
 
+use crate::beats::Beat;
 use crate::library::{Function, call, load};
 
 /// What a node's keys tell of where they stand.
@@ -163,12 +164,13 @@ impl Keys {
     }
 
     /// Signs of life of nodes; of those that are not there nothing is written.
-    pub(crate) async fn beats(&self, beats: &BTreeMap<NodeName, Timestamp>) -> Result<(), Error> {
+    pub(crate) async fn beats(&self, beats: &BTreeMap<NodeName, Beat>) -> Result<(), Error> {
         let beats: Vec<_> = beats.iter().collect();
         for part in beats.chunks(PIPELINE_MAX) {
             let mut pipeline = redis::pipe();
-            for (node, at) in part {
-                pipeline.add_command(Function::Beat.call(&self.prefix, &self.prefix.node_key(node), &[at.to_string()]));
+            for (node, Beat { at, stand_in }) in part {
+                let args = [at.to_string(), if *stand_in { "true".to_owned() } else { String::new() }];
+                pipeline.add_command(Function::Beat.call(&self.prefix, &self.prefix.node_key(node), &args));
             }
             self.store.pipeline::<Vec<Value>>(pipeline.ignore_errors()).await?;
         }

@@ -10,13 +10,17 @@
 //!    The node's own fields are compared with the records that they were written by.
 //! 3. Indexes: the node's own ([`misfits`]), and in turn those in other slots.
 //!
+//! Where a node's producer is gone and the engine's address is known, it runs a stand-in for that producer
+//! ([`Config::stand_ins`]).
+//!
 //! A drift is counted and named once ([`Ledger`]). Producers look again at containers, with the drift as a correction in
 //! the record; the projector builds indexes anew, and all of a node's keys where nothing else helps.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Instance, Partition, Prefix};
+use domain::{Instance, NodeName, Partition, Prefix};
 use service::redis::Store;
 use service::{Context, Failure};
 use tokio::task::JoinSet;
@@ -33,6 +37,7 @@ mod node;
 mod picture;
 mod record;
 mod repair;
+mod stand_in;
 mod sweep;
 mod told;
 mod worker;
@@ -56,6 +61,8 @@ pub struct Config {
     pub interval: Duration,
     /// This start of the program.
     pub instance: Instance,
+    /// How engines are watched while their producers are gone: those of which the address is known.
+    pub stand_ins: BTreeMap<NodeName, producer::Config>,
     /// Its bounds.
     pub limits: Limits,
 }

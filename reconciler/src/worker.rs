@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use view::record::State;
 
 use crate::look::{Memory, Share};
+use crate::stand_in::StandIns;
 use crate::sweep::Sweep;
 use crate::{Config, Limits};
 use view::trouble::Trouble;
@@ -51,11 +52,16 @@ pub(crate) async fn run(config: Arc<Config>, desk: Desk, context: Context) -> Re
     let bucket = Bucket::new(desk.client.clone(), desk.prefix.leases_bucket());
     let lease = Lease::new(bucket, format!("reconciler.{}", desk.partition), config.instance);
     let healthy = AtomicBool::new(true);
-    let working = async |holding| {
-        tokio::select! {
-            result = work(&config, &desk, holding, &healthy, &context) => result,
+    let working = async |holding: watch::Receiver<bool>| {
+        let mut stand_ins = StandIns::new(&config, &desk, &context);
+        let result = tokio::select! {
+            result = work(&config, &desk, holding.clone(), &healthy, &context) => result,
+            result = stand_ins.run(holding) => result,
             () = context.stop.stopped() => Ok(()),
-        }
+        };
+        // Before the lease is given back: who takes it then finds that nobody answers for their nodes.
+        stand_ins.end().await;
+        result
     };
     beside(lease, &healthy, working).await
 }
