@@ -12,6 +12,7 @@ mod claim;
 mod config;
 mod core;
 pub mod engine;
+mod fence;
 mod files;
 mod kept;
 mod life;
