@@ -39,6 +39,7 @@ pub use crate::config::{Config, Limits};
 use crate::core::{Core, Identity};
 use crate::engine::connect::{Connection, Place, address};
 use crate::engine::simulated::Simulated;
+use crate::engine::ssh::{Host, SCHEME};
 use crate::files::Files;
 use crate::life::{Over, Producer, Watching};
 use crate::look::Looker;
@@ -218,12 +219,13 @@ async fn identify(
 pub fn check_address(address: &str) -> Result<(), Failure> {
     let known = ["unix://", "tcp://", "http://", "https://"];
     let rest = known.iter().find_map(|scheme| address.strip_prefix(scheme));
-    if rest.is_some_and(|rest| !rest.is_empty()) {
+    let host = address.strip_prefix(SCHEME).and_then(Host::parse);
+    if rest.is_some_and(|rest| !rest.is_empty()) || host.is_some() {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "`{address}` is no address of an engine: use unix:///var/run/docker.sock, tcp://host:2375 or https://host:2376 \
-         with --engine"
+        "`{address}` is no address of an engine: use unix:///var/run/docker.sock, tcp://host:2375, \
+         https://host:2376 or ssh://user@host with --engine"
     )))
 }
 
@@ -233,10 +235,10 @@ mod tests {
 
     #[test]
     fn an_address_has_a_scheme_and_a_place() {
-        for good in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "https://x:2376"] {
+        for good in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "https://x:2376", "ssh://me@x:22"] {
             assert_eq!(check_address(good), Ok(()));
         }
-        for bad in ["", "unix://", "/var/run/docker.sock", "ssh://x", "x"] {
+        for bad in ["", "unix://", "/var/run/docker.sock", "ssh://-x", "x"] {
             assert_eq!(check_address(bad).unwrap_err().exit, service::Exit::Usage, "{bad}");
         }
     }
