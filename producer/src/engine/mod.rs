@@ -3,6 +3,8 @@
 pub(crate) mod connect;
 pub mod dial;
 pub(crate) mod events;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub(crate) mod hidden;
 pub mod labels;
 pub(crate) mod ring;
