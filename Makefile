@@ -27,8 +27,7 @@ servers: need-cargo need-engine tools ## run the unit tests, and those that need
 	scripts/with-engine cargo test --workspace --features producer/e2e,projector/servers
 
 e2e: need-engine build ## run the end-to-end tests with real servers and containers; flags: make e2e ARGS="-k oom"
-	@scripts/tools e2e
-	.tools/venv/bin/python -m pytest tests/e2e $(ARGS)
+	scripts/with-engine scripts/e2e $(ARGS)
 
 lint: need-cargo ## check format, lints, licences, unused dependencies and scripts
 	@scripts/tools lint
@@ -36,7 +35,7 @@ lint: need-cargo ## check format, lints, licences, unused dependencies and scrip
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	.tools/bin/cargo-deny --all-features check --hide-inclusion-graph bans licenses sources
 	.tools/bin/cargo-machete
-	.tools/bin/shellcheck scripts/* .ci/run
+	.tools/bin/shellcheck scripts/* deploy/nats-health .ci/run
 
 fuzz: need-cargo ## fuzz one target for a minute: names, messages or engine; flags: make fuzz ARGS="engine -max_total_time=600"
 	@scripts/tools fuzz

@@ -7,6 +7,7 @@ use domain::rpc::{ForgetRequest, ForgetResponse};
 use domain::{NodeName, Partition, Prefix};
 use service::Failure;
 use service::redis::{Error, Store};
+use tokio::time::Instant;
 use view::producer::{self, Unanswered};
 
 use crate::ask::{self, ServerArgs};
@@ -17,8 +18,6 @@ use crate::streams::Streams;
 const SEQUENCER_TIME: Duration = Duration::from_secs(4);
 /// How long a producer may take to answer that it is there.
 const PRODUCER_TIME: Duration = Duration::from_millis(500);
-/// How long the projector may take to drop what it holds; with the sequencer's time it stays below ten seconds.
-const DROP_TIME: Duration = Duration::from_secs(5);
 /// How long between two looks if Redis has dropped the node.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +41,7 @@ pub(crate) struct Args {
 
 /// Retires the node, and waits until Redis has dropped it.
 pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
+    let deadline = Instant::now() + ask::ANSWER_TIME;
     let (settings, store) = args.servers.reach().await?;
     let what = format!("NATS at {}", settings.servers);
     let prefix = &args.servers.common.prefix;
@@ -54,7 +54,8 @@ pub(crate) async fn run(args: &Args) -> Result<(), Ended> {
         retire(&client, prefix, partition, ForgetRequest { node: args.name.clone(), unknown_too }).await
     };
     ask::within(&what, Box::pin(forgotten)).await?;
-    tokio::time::timeout(DROP_TIME, dropped(&store, prefix, &args.name)).await.unwrap_or_else(|_| {
+    // The projector has what is left of the time.
+    tokio::time::timeout_at(deadline, dropped(&store, prefix, &args.name)).await.unwrap_or_else(|_| {
         Err(Failure::unanswered(format!(
             "node {} is forgotten, but Redis at {} still has it; see if a projector runs, by its /readyz",
             args.name,

@@ -5,16 +5,13 @@ use std::time::Duration;
 
 use service::Failure;
 use service::args::AdminAddress;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use crate::http::{self, Answer, Unanswered};
 use crate::out::{self, Ended};
 use crate::{role, up};
 
 /// How long the answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
-/// Most bytes of an answer that are read.
-const ANSWER_MAX: u64 = 64 * 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,26 +79,17 @@ fn address(args: &Args) -> SocketAddr {
 
 /// Reads `/readyz`; the reason where it is not 200.
 async fn ask(address: SocketAddr) -> Result<(), String> {
-    let start = "start the role, or name its address with --admin";
-    let mut connection = TcpStream::connect(address).await.map_err(|error| format!("{error}; {start}"))?;
-    let mut answer = Vec::new();
-    let asked = async {
-        connection.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-        connection.take(ANSWER_MAX).read_to_end(&mut answer).await
-    };
-    asked.await.map_err(|error| format!("the answer broke off: {error}"))?;
-    judge(&String::from_utf8_lossy(&answer))
+    judge(http::get(address, "/readyz").await)
 }
 
-fn judge(answer: &str) -> Result<(), String> {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-    let mut words = head.split_ascii_whitespace();
-    let speaks_http = words.next().is_some_and(|word| word.starts_with("HTTP/1."));
-    match words.next().filter(|_| speaks_http) {
-        Some("200") => Ok(()),
-        Some("503") => Err(body.trim().replace('\n', "; ")),
-        Some(code) => Err(format!("/readyz answers {code}; name a role's address with --admin")),
-        None => Err("it does not speak HTTP; name a role's address with --admin".to_owned()),
+fn judge(answered: Result<Answer, Unanswered>) -> Result<(), String> {
+    match answered {
+        Ok(Answer { code: 200, .. }) => Ok(()),
+        Ok(Answer { code: 503, body }) => Err(body.trim().replace('\n', "; ")),
+        Ok(Answer { code, .. }) => Err(format!("/readyz answers {code}; name a role's address with --admin")),
+        Err(why @ Unanswered::Nobody(_)) => Err(format!("{why}; start the role, or name its address with --admin")),
+        Err(why @ Unanswered::BrokenOff(_)) => Err(why.to_string()),
+        Err(why @ Unanswered::NotHttp) => Err(format!("{why}; name a role's address with --admin")),
     }
 }
 
@@ -124,11 +112,10 @@ mod tests {
 
     #[test]
     fn only_200_is_ready_and_a_reason_is_passed_on() {
-        assert_eq!(judge("HTTP/1.0 200 OK\r\n\r\nok\n"), Ok(()));
-        let away = judge("HTTP/1.0 503 Service Unavailable\r\nx: y\r\n\r\nnats: away\nredis: away\n");
-        assert_eq!(away, Err("nats: away; redis: away".to_owned()));
-        assert!(judge("HTTP/1.0 404 Not Found\r\n\r\n").unwrap_err().contains("404"));
-        assert!(judge("-ERR 200").unwrap_err().contains("HTTP"));
-        assert!(judge("").is_err());
+        let judged = |code, body: &str| judge(Ok(Answer { code, body: body.to_owned() }));
+        assert_eq!(judged(200, "ok\n"), Ok(()));
+        assert_eq!(judged(503, "nats: away\nredis: away\n"), Err("nats: away; redis: away".to_owned()));
+        assert!(judged(404, "").unwrap_err().contains("404"));
+        assert!(judge(Err(Unanswered::NotHttp)).unwrap_err().contains("HTTP"));
     }
 }

@@ -13,6 +13,7 @@ mod forget;
 mod gaps;
 mod healthcheck;
 mod history;
+mod http;
 mod inspect;
 mod live;
 mod nodes;

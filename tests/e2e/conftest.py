@@ -1,20 +1,33 @@
-"""Fixtures: one engine for the run, one installation for each file that asks for it."""
+"""Fixtures: one engine for each worker of the run, one installation for each file that asks for it."""
 
 import secrets
 
 import pytest
 
 from harness import stack as stacks
+from harness.daemon import Daemon, machine_programs
 from harness.engine import Engine
 from harness.paths import BINARY
 from harness.stack import BRISK, Stack
 
 
 @pytest.fixture(scope="session")
-def engine():
+def machine_engine():
+    """The machine's own engine, or one in its place: its containers can publish ports on the machine."""
     engine = Engine(run=secrets.token_hex(4))
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def engine(request):
+    """The engine whose containers are watched. A picture is of a whole engine, so no two workers share one."""
+    if not hasattr(request.config, "workerinput"):
+        yield request.getfixturevalue("machine_engine")
+        return
+    worker = request.config.workerinput["workerid"]
+    with Daemon(worker, machine_programs(), secrets.token_hex(4), bridged=True) as daemon:
+        yield daemon.engine
 
 
 @pytest.fixture(scope="session")

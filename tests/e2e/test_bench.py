@@ -94,6 +94,7 @@ def test_what_people_see(binary, tmp_path):
     assert result.err.endswith("\r\x1b[K"), "the bar is taken away in the end"
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(240)
 def test_a_thousand_nodes(binary, tmp_path, capsys):
     nodes, containers = 1000, 50

@@ -23,6 +23,11 @@ KEEPING = ["nats", "redis", "producer"]
 
 
 @pytest.fixture(scope="module")
+def engine(machine_engine):
+    return machine_engine
+
+
+@pytest.fixture(scope="module")
 def compose(engine, binary):
     compose = Compose(engine)
     stacks.alive.append(compose)

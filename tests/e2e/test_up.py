@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,10 @@ class Up:
     def redis(self) -> redis.Redis:
         url = json.loads((self.data / "up.json").read_text())["redis"]
         return redis.Redis.from_url(url, decode_responses=True, socket_timeout=5)
+
+    @property
+    def nats(self) -> str:
+        return json.loads((self.data / "up.json").read_text())["nats"]
 
     def ask(self, *argv: str) -> Result:
         """A command that finds the servers by the data folder alone."""
@@ -199,3 +204,48 @@ def test_with_servers_that_run_already(up, containers, tmp_path):
     finally:
         nats.process.stop()
         redis.process.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk that holds little, and its bytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "none", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"), path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 20))
+
+
+def test_a_disk_was_full(up, containers, small_disk):
+    """It says so, and goes on by itself when there is room again: nats-server alone would not."""
+    data = small_disk / "data"
+    one = up("--raw-max-bytes", "32000000", "--state-max-bytes", "32000000", data=data)
+    eventually(lambda: assert_ps_is_right(one, containers), 20, "a correct ps")
+    before = stream.read(one.nats)
+    filler = small_disk / "filler"
+    fill(filler)
+
+    def told() -> bool:
+        container = containers.run(["true"])
+        container.remove(force=True)
+        status, reason = http.readiness(one.admin)
+        return status == 503 and "make room" in reason and "no space left" in reason
+
+    eventually(told, 60, "that nothing can be written", every=0.5)
+    filler.unlink()
+    container = containers.run(STUBBORN)
+    eventually(lambda: http.readiness(one.admin)[0] == 200, 60, "all is well again", every=0.5)
+    eventually(lambda: assert_ps_is_right(one, containers), 30, "a correct ps, again")
+    assert container.id in one.ask("ps", "-o", "json").out
+    entries = stream.read(one.nats)
+    stream.assert_same_story(before, entries)
+    assert_ordered(entries, "here")
+    told_of = [line for line in one.process.stderr.read_text().splitlines() if "make room" in line]
+    assert len(told_of) <= 3, "once for each thing that could not be written"
+    assert one.process.stderr.read_text().count("could not write, and there is room again") <= 2

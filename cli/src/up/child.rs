@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
+use tokio::sync::Notify;
 
 use super::ending::Ending;
 use super::tools::Tool;
@@ -20,6 +21,8 @@ const RESTART_TIME: Duration = Duration::from_millis(200);
 const RESTART_TIME_MAX: Duration = Duration::from_secs(5);
 /// One that ran for this long is started again without delay.
 const STEADY_TIME: Duration = Duration::from_secs(30);
+/// How long it may take to end where it is started again.
+const END_TIME: Duration = Duration::from_secs(10);
 /// A log that is larger is put aside at the next start.
 const LOG_SIZE_MAX: u64 = 8 << 20;
 
@@ -32,12 +35,13 @@ pub(crate) struct Server {
     log: PathBuf,
     trouble: Mutex<Option<String>>,
     pid: Mutex<Option<u32>>,
+    again: Notify,
 }
 
 impl Server {
     /// To be run in `folder`; it writes to `log`.
     pub(crate) fn new(tool: Tool, args: Vec<OsString>, folder: PathBuf, log: PathBuf) -> Self {
-        Self { tool, args, folder, log, trouble: Mutex::new(None), pid: Mutex::new(None) }
+        Self { tool, args, folder, log, trouble: Mutex::new(None), pid: Mutex::new(None), again: Notify::new() }
     }
 
     /// Its program.
@@ -55,6 +59,11 @@ impl Server {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Has it ended and started again.
+    pub(crate) fn restart(&self) {
+        self.again.notify_one();
+    }
+
     /// Runs it, and starts it again whenever it ends, until told to stop. `changed` is called when its process is
     /// another one.
     pub(crate) async fn keep(&self, ending: &Ending, changed: impl Fn()) {
@@ -67,11 +76,16 @@ impl Server {
                     self.set_pid(child.id());
                     changed();
                     let ended = tokio::select! {
-                        status = child.wait() => status,
+                        status = child.wait() => status.map_or_else(|error| error.to_string(), how),
+                        () = self.again.notified() => {
+                            let deadline = tokio::time::Instant::now() + END_TIME;
+                            end(child, self.tool.program, deadline).await;
+                            "could not write, and there is room again".to_owned()
+                        }
                         () = stop.stopped() => return end(child, self.tool.program, ending.of_servers()).await,
                     };
                     self.set_pid(None);
-                    ended.map_or_else(|error| error.to_string(), how)
+                    ended
                 }
                 Err(error) => format!("cannot be started: {error}"),
             };

@@ -9,6 +9,7 @@ mod roles;
 mod screen;
 pub(crate) mod servers;
 pub(crate) mod tools;
+mod unwritten;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -118,7 +119,7 @@ async fn everything(args: Args, data: DataDir, context: Context) -> Result<(), F
         ending.end_servers();
         worked
     };
-    let (worked, ()) = tokio::join!(work, servers.keep(&ending));
+    let (worked, ()) = tokio::join!(work, servers.keep(&ending, &context.health));
     worked
 }
 

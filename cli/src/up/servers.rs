@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use service::redis::Store;
-use service::{Failure, nats, redis};
+use service::{Failure, Health, nats, redis};
 
 use super::Args;
 use super::child::Server;
@@ -15,6 +15,7 @@ use super::ending::Ending;
 use super::orphans;
 use super::ports::Port;
 use super::tools::{Kind, find};
+use super::unwritten::Monitor;
 use crate::data_dir::{DataDir, Up};
 
 /// The usual ports.
@@ -42,6 +43,8 @@ pub(crate) struct Servers {
     pub(crate) redis: redis::Settings,
     own_nats: Option<Own>,
     own_redis: Option<Own>,
+    /// Where its own NATS tells how it is.
+    monitor: Option<Monitor>,
     /// What nats-server calls itself: another one on that port has another name.
     nats_name: String,
     data: DataDir,
@@ -61,6 +64,7 @@ impl Servers {
             own_nats.is_some().then(|| Port::choose(args.nats_port, NATS_PORT, "--nats-port")).transpose()?;
         let redis_port =
             own_redis.is_some().then(|| Port::choose(args.redis_port, REDIS_PORT, "--redis-port")).transpose()?;
+        let monitor_port = own_nats.is_some().then(|| Port::choose(Some(0), 0, "--nats-port")).transpose()?;
         let nats_name = format!("deckwatch-{:016x}", service::random());
         let number = |port: &Option<Port>, usual| port.as_ref().map_or(usual, Port::number);
         let (nats_number, redis_number) = (number(&nats_port, NATS_PORT), number(&redis_port, REDIS_PORT));
@@ -69,11 +73,13 @@ impl Servers {
         let redis_at = format!("redis://127.0.0.1:{redis_number}");
         let nats = nats::Settings::new(&args.nats, nats_at.parse().map_err(|_| at("NATS", &nats_at))?);
         let redis = redis::Settings::new(&args.redis, redis_at.parse().map_err(|_| at("Redis", &redis_at))?);
+        let monitor = monitor_port.as_ref().map(|port| Monitor { port: port.number(), folder: nats_folder.clone() });
         let own_nats = match own_nats {
             None => None,
             Some(tool) => {
                 let conf = write(&data, "nats.conf", NATS_CONF)?;
-                let arguments = nats_arguments(&conf, nats_number, &nats_folder, &nats_name);
+                let mut arguments = nats_arguments(&conf, nats_number, &nats_folder, &nats_name);
+                arguments.extend(monitor.iter().flat_map(|monitor| ["-m".into(), monitor.port.to_string().into()]));
                 let log = data.path().join("nats.log");
                 Some(Own { server: Server::new(tool, arguments, nats_folder, log), port: nats_number })
             }
@@ -93,8 +99,8 @@ impl Servers {
             redis: redis.address.to_string(),
             ..Up::default()
         };
-        [nats_port, redis_port].into_iter().flatten().for_each(Port::release);
-        let servers = Self { nats, redis, own_nats, own_redis, nats_name, data, up: Mutex::new(up) };
+        [nats_port, redis_port, monitor_port].into_iter().flatten().for_each(Port::release);
+        let servers = Self { nats, redis, own_nats, own_redis, monitor, nats_name, data, up: Mutex::new(up) };
         servers.publish(|_| {});
         Ok(servers)
     }
@@ -115,14 +121,25 @@ impl Servers {
         }
     }
 
-    /// Keeps its own servers running until told to stop; then ends them.
-    pub(crate) async fn keep(&self, ending: &Ending) {
+    /// Keeps its own servers running, and NATS writing, until told to stop; then ends them.
+    pub(crate) async fn keep(&self, ending: &Ending, health: &Health) {
         let keep = async |own: &Option<Own>| {
             if let Some(own) = own {
                 own.server.keep(ending, || self.publish(|_| {})).await;
             }
         };
-        tokio::join!(keep(&self.own_nats), keep(&self.own_redis));
+        let kept = async { tokio::join!(keep(&self.own_nats), keep(&self.own_redis)) };
+        tokio::select! {
+            ((), ()) = kept => {}
+            () = self.keep_writing(health) => {}
+        }
+    }
+
+    async fn keep_writing(&self, health: &Health) {
+        match (&self.monitor, &self.own_nats) {
+            (Some(monitor), Some(own)) => monitor.look_after(&own.server, health).await,
+            _ => std::future::pending().await,
+        }
     }
 
     /// Waits until both answer, and are what they should be.

@@ -87,12 +87,13 @@ impl Desk {
         let epoch = self.core.stated_epoch();
         let epoch = epoch.ok_or_else(|| Refusal::not_ready("the engine's containers are not all stated yet"))?;
         self.look_where_needed(&connection, request.inspect_all).await?;
-        let missed = self.core.take_missed();
         let picture = tokio::time::timeout(SENT_MAX, self.core.picture_when_sent()).await.ok().flatten();
         let picture = picture.ok_or_else(|| Refusal::not_ready("what was found waits to be sent"))?;
         if picture.epoch != epoch {
             return Err(Refusal::not_ready("a new epoch has begun"));
         }
+        // Only now: counts that an answer does not bear would be lost.
+        let missed = self.core.take_missed();
         if request.digest == Some(picture.digest) {
             return Ok(SnapshotResponse {
                 responder: self.core.responder(),

@@ -35,17 +35,19 @@ def newer_programs() -> str:
 class Daemon:
     """Use as a context: on exit no container, process, mount or file of it is left."""
 
-    def __init__(self, name: str, path: str, run: str):
+    def __init__(self, name: str, path: str, run: str, bridged: bool = False):
+        """`bridged` is one whose containers can have a network, for ports that are published inside of its namespace."""
         # A short path: the one of a socket may have 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix=f"deckwatch-{name}-"))
         self.address = f"unix://{self.folder}/docker.sock"
         self._run = run
         (self.folder / "daemon.json").write_text("{}")
         # A network namespace of its own, which ends with it: two daemons in one take each other's bridges away.
-        argv = ["unshare", "--net", shutil.which("dockerd", path=path), "--host", self.address]
+        argv = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"] if bridged else ["unshare", "--net"]
+        argv += [shutil.which("dockerd", path=path), "--host", self.address]
         argv += ["--config-file", self.folder / "daemon.json", "--data-root", self.folder / "data"]
         argv += ["--exec-root", self.folder / "exec", "--pidfile", self.folder / "docker.pid"]
-        argv += ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
+        argv += [] if bridged else ["--bridge", "none", "--iptables=false", "--ip6tables=false"]
         self.process = Process(f"dockerd-{name}", argv, self.folder, environment(PATH=path))
 
     def __enter__(self) -> "Daemon":
