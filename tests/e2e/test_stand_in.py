@@ -2,10 +2,12 @@
 
 import re
 import signal
+from collections.abc import Callable
 
 import pytest
 
 from harness import bus, http, ssh
+from harness.cable import Cable
 from harness.engine import STUBBORN
 from harness.liar import Liar
 from harness.paths import environment
@@ -22,11 +24,15 @@ def stack(tmp_path_factory, engine, binary):
     folder = ssh.install(tmp_path_factory.mktemp("programs"), engine.address)
     settings = SETTINGS | {"PATH": f"{folder}:{environment()['PATH']}"}
     stack = Stack(tmp_path_factory.mktemp("stack"), engine, settings=settings)
-    try:
-        stack.start()
-        yield stack
-    finally:
-        stack.stop()
+    with Cable(stack.nats.port) as stack.cable:
+        stack.roles.remove(stack.producer)
+        stack.producer = stack.make_producer("producer", through=stack.cable.url)
+        stack.roles.append(stack.producer)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.stop()
 
 
 @pytest.fixture
@@ -97,20 +103,16 @@ def kinds_since(stack: Stack, sequence: int) -> list[str]:
     return [entry.kind for entry in stack.entries(first=sequence + 1)]
 
 
-@pytest.mark.parametrize("away", ["killed", "frozen"])
+@pytest.mark.parametrize("away", ["killed", "cut off", "frozen"])
 def test_until_the_producer_is_back(stack, containers, reconciler, away):
     ends, goes = containers.run(STUBBORN), containers.run(STUBBORN)
     stays = containers.run(STUBBORN)
     # Both ways to reach an engine.
-    role = reconciler(f"reconciler-{away}", f"ssh://me@{ssh.HOST}" if away == "killed" else None)
+    role = reconciler(f"reconciler-{away.split()[0]}", f"ssh://me@{ssh.HOST}" if away == "killed" else None)
     before, _ = stack.wait_settled()
     own, last = epoch(stack), before[-1].sequence
 
-    producer = stack.producer
-    if away == "killed":
-        producer.kill()
-    else:
-        producer.process.signal(signal.SIGSTOP)
+    back_again = send_away(stack, away)
     try:
         # At once: while nobody observes.
         ends.kill()
@@ -127,13 +129,10 @@ def test_until_the_producer_is_back(stack, containers, reconciler, away):
         eventually(lambda: node(stack).get("stand_in") is True, 10, "`nodes` says who watches it")
         assert node(stack)["status"] == "alive" and "stand-in" in stack.ask("nodes").out
         eventually(lambda: is_told_by_stand_in(stack, last, meanwhile, goes), 20, "the record tells all")
-        if away == "killed":
+        if away != "frozen":
             assert "node_change.lost" not in kinds_since(stack, last)
     finally:
-        if away == "killed":
-            producer.start()
-        else:
-            producer.process.signal(signal.SIGCONT)
+        back_again()
 
     back = wait_for(stack, stand_in=False, after=its_own)
     assert back == its_own + 1
@@ -151,10 +150,23 @@ def test_until_the_producer_is_back(stack, containers, reconciler, away):
     if away == "killed":
         assert "node_change.lost" not in kinds_since(stack, last)
     else:
-        # What it heard while it was frozen is history by now, and still told.
+        # What it heard meanwhile is history by now, and still told.
         told = [entry for entry in entries if entry.record.epoch == back and entry.about == meanwhile.id]
         assert "start" in [entry.action for entry in told], told
     role.wait_ready()
+
+
+def send_away(stack: Stack, how: str) -> Callable[[], None]:
+    """Nothing comes of the producer any more; returns what brings it back."""
+    process = stack.producer.process
+    if how == "killed":
+        stack.producer.kill()
+        return stack.producer.start
+    if how == "cut off":
+        stack.cable.cut()
+        return stack.cable.mend
+    process.signal(signal.SIGSTOP)
+    return lambda: process.signal(signal.SIGCONT)
 
 
 def is_told_by_stand_in(stack, last, meanwhile, goes) -> bool:
