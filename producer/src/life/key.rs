@@ -25,6 +25,8 @@ enum Key {
     Held,
     /// It could not be read.
     Unknown,
+    /// What was read is older than this life: the server lags behind, or lost the claim.
+    Behind,
     /// It is not: the life is over.
     Lost(Over),
 }
@@ -36,10 +38,11 @@ impl Producer {
         let (asked, connects) = (Instant::now(), connects(&self.client));
         match self.look_at_key(revision).await {
             Key::Held => {
-                fence.seen(asked, connects);
+                fence.held(asked, connects);
                 None
             }
             Key::Unknown => None,
+            Key::Behind => fence.behind(asked).then_some(Over::KeyGone),
             first @ Key::Lost(over) => {
                 self.context.stop.sleep(DOUBT_WAIT).await;
                 (self.look_at_key(revision).await == first).then_some(over)
@@ -64,10 +67,9 @@ impl Producer {
         };
         let claim = NodeClaim::decode(&entry.value);
         if entry.revision < revision {
-            // A server that lags behind tells what was before this life.
             let is_passed = claim
                 .is_ok_and(|claim| claim.instance != self.core.identity.instance && claim.epoch >= self.core.epoch());
-            return if is_passed { Key::Lost(Over::Superseded) } else { Key::Unknown };
+            return if is_passed { Key::Lost(Over::Superseded) } else { Key::Behind };
         }
         match claim {
             Ok(claim) if claim.instance == self.core.identity.instance => Key::Held,
