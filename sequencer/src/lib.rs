@@ -15,6 +15,7 @@ mod raw;
 mod recover;
 mod streams;
 mod tally;
+mod whole;
 mod worker;
 
 use std::time::Duration;

@@ -179,6 +179,8 @@ pub struct Start {
     pub raw_created: i64,
     /// Messages of that stream may have been lost since the records were written.
     pub raw_cut: bool,
+    /// The stream of records lost some of its old ones, which may have been the last of what they told of.
+    pub trimmed: bool,
     /// Now.
     pub now: Millis,
 }
@@ -211,7 +213,7 @@ impl Partition {
     pub fn new(rules: Rules, start: Start, recovered: BTreeMap<NodeName, Recovered>) -> Self {
         let mut cut = BTreeSet::new();
         let nodes = recovered.into_iter().map(|(name, mut told)| {
-            if start.raw_cut && !told.retired {
+            if (start.raw_cut || start.trimmed) && !told.retired {
                 told.state.needs_statement = true;
                 told.state.stating_sequence = 0;
             }

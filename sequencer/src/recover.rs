@@ -13,6 +13,7 @@ use futures::StreamExt;
 
 use crate::Config;
 use crate::partition::{Millis, Recovered, Start, fold_recovered};
+use crate::whole;
 use crate::worker::Broken;
 
 /// How long the server may be silent while records are read.
@@ -52,12 +53,9 @@ pub(crate) async fn look_at_state(
     config: &Config,
     partition: Partition,
 ) -> Result<Extent, Broken> {
-    open_state(jetstream, config, partition).await.map(|stream| Extent::of(&stream))
-}
-
-async fn open_state(jetstream: &JetStream, config: &Config, partition: Partition) -> Result<Stream, Broken> {
     let stream = jetstream.get_stream(config.prefix.state_stream(partition)).await;
-    stream.map_err(|error| Broken::new("cannot look at the stream of records", &error))
+    let stream = stream.map_err(|error| Broken::new("cannot look at the stream of records", &error))?;
+    Ok(Extent::of(&stream))
 }
 
 /// What the streams tell.
@@ -77,7 +75,7 @@ pub(crate) async fn recover(
     partition: Partition,
     now: Millis,
 ) -> Result<Told, Broken> {
-    let stream = open_state(jetstream, config, partition).await?;
+    let whole::Whole { stream, trimmed } = whole::open(jetstream, &config.prefix.state_stream(partition)).await?;
     let Extent { created: state_created, last, .. } = Extent::of(&stream);
     let mut recovered = BTreeMap::new();
     let mut recovery = None;
@@ -94,7 +92,7 @@ pub(crate) async fn recover(
     let (raw_next, raw_cut) = begin(raw, recovery);
     let writer = Writer(service::random());
     tracing::info!(%partition, last, raw_next, raw_cut, nodes = recovered.len(), %writer, "recovered");
-    let start = Start { writer, last, raw_next, raw_created: raw.created, raw_cut, now };
+    let start = Start { writer, last, raw_next, raw_created: raw.created, raw_cut, trimmed, now };
     Ok(Told { start, state_created, nodes: recovered })
 }
 

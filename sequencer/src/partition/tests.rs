@@ -47,7 +47,8 @@ impl Desk {
         last.into_iter().for_each(|index| fold_recovered(&mut recovered, records[index].clone()));
         let count = u64::try_from(records.len()).expect("a length fits");
         let raw_next = if raw_cut { 1 } else { records.last().map_or(1, |last| last.recovery.raw_sequence) };
-        let start = Start { writer: Writer(count + 1), last: count, raw_next, raw_created: 7, raw_cut, now: 0 };
+        let start =
+            Start { writer: Writer(count + 1), last: count, raw_next, raw_created: 7, raw_cut, trimmed: false, now: 0 };
         let mut desk = Self { partition: Partition::new(RULES, start, recovered), now: 0, raw, records };
         for index in usize::try_from(raw_next - 1).expect("an index fits")..desk.raw.len() {
             desk.read(index);

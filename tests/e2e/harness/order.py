@@ -18,13 +18,14 @@ class Story:
     engine_gaps: list[Entry] = field(default_factory=list)
 
 
-def assert_ordered(entries: list[Entry], node: str) -> Story:
+def assert_ordered(entries: list[Entry], node: str, trimmed: bool = False) -> Story:
+    """`trimmed` where the record no longer begins with what it began with."""
     entries = [entry for entry in entries if entry.node == node]
     assert entries, f"no record of {node}"
     for entry in entries:
         _assert_names_itself(entry)
     _assert_no_step_back(entries)
-    return _follow_stamps(entries)
+    return _follow_stamps(entries, _first(entries) if trimmed else (0, 1))
 
 
 def _assert_names_itself(entry: Entry) -> None:
@@ -57,10 +58,15 @@ def _assert_no_step_back(entries: list[Entry]) -> None:
         newest[entry.about] = fresh
 
 
-def _follow_stamps(entries: list[Entry]) -> Story:
+def _first(entries: list[Entry]) -> tuple[int, int]:
+    stamp = next(entry.stamp for entry in entries if entry.stamp is not None)
+    return _numbers(ONE.match(stamp))
+
+
+def _follow_stamps(entries: list[Entry], first: tuple[int, int]) -> Story:
     """Over all subjects of the node the stamps are 1, 2, 3… of each epoch, in order, each once."""
     story = Story()
-    epoch, following, open_gap = 0, 1, False
+    (epoch, following), open_gap = first, False
     for entry in entries:
         if entry.record.HasField("gap") and not entry.record.gap.HasField("epoch"):
             story.engine_gaps.append(entry)
