@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::NodeName;
 use domain::names::Request;
 use domain::node::NodeClaim;
 use domain::rpc::{ReplayRequest, ReplayResponse};
 use domain::wire::Wire;
-use domain::{NodeName, Prefix};
 use futures::{StreamExt, stream};
 use service::kv::Bucket;
 use service::{Context, Failure, Health, Stop};
@@ -212,20 +212,28 @@ async fn heard(desk: &Desk, node: NodeName) -> (NodeName, Heard) {
     let subject = desk.prefix.rpc(&node, Request::Replay);
     let heard = match ask::<_, ReplayResponse>(&desk.client, subject, &question, WHO_WAIT).await {
         Ok(answer) if answer.responder.stand_in => Heard::StandIn,
+        Ok(answer) => of_producer(answer.responder.epoch, claim(desk, &node).await.as_ref()),
         // An error is an answer too: somebody is there.
-        Ok(_) | Err(Unanswered::Refused { .. } | Unanswered::Unreadable(_)) => Heard::Producer,
+        Err(Unanswered::Refused { .. } | Unanswered::Unreadable(_)) => Heard::Producer,
         Err(Unanswered::Nobody | Unanswered::Late(_)) => {
-            Heard::Nobody { after_stand_in: is_claimed_by_stand_in(desk, &desk.prefix, &node).await }
+            Heard::Nobody { after_stand_in: claim(desk, &node).await.is_some_and(|claim| claim.stand_in) }
         }
         Err(Unanswered::Away(_)) => Heard::Unknown,
     };
     (node, heard)
 }
 
-async fn is_claimed_by_stand_in(desk: &Desk, prefix: &Prefix, node: &NodeName) -> bool {
-    let bucket = Bucket::new(desk.client.clone(), prefix.nodes_bucket());
+/// What a producer's answer says. One whose life is over may answer once more, when it was cut off or stood still: it is
+/// yet to see that another has claimed the node.
+fn of_producer(epoch: u64, claim: Option<&NodeClaim>) -> Heard {
+    if claim.is_some_and(|claim| claim.epoch > epoch) { Heard::Unknown } else { Heard::Producer }
+}
+
+/// Who claimed the node's last epoch, where that is known.
+async fn claim(desk: &Desk, node: &NodeName) -> Option<NodeClaim> {
+    let bucket = Bucket::new(desk.client.clone(), desk.prefix.nodes_bucket());
     let entry = bucket.get(node.as_str()).await.ok().flatten();
-    entry.and_then(|entry| NodeClaim::decode(&entry.value).ok()).is_some_and(|claim| claim.stand_in)
+    entry.and_then(|entry| NodeClaim::decode(&entry.value).ok())
 }
 
 #[cfg(test)]
@@ -265,6 +273,16 @@ mod tests {
         use Step::{Begin, End, Stay};
         assert_eq!(steps(&[GONE, GONE, Heard::StandIn, Heard::Producer]), [Stay, Begin, Stay, End]);
         assert_eq!(steps(&[GONE, GONE, GONE, GONE]), [Stay, Begin, Stay, Stay], "it has yet to claim");
+    }
+
+    #[test]
+    fn the_answer_of_a_life_that_is_over_ends_no_stand_in() {
+        let claim = |epoch| NodeClaim { epoch, engine_id: "e".into(), instance: domain::Instance(1), stand_in: true };
+        assert_eq!(of_producer(5, Some(&claim(6))), Heard::Unknown);
+        assert_eq!([5, 4].map(|epoch| of_producer(5, Some(&claim(epoch)))), [Heard::Producer; 2]);
+        assert_eq!(of_producer(5, None), Heard::Producer);
+        let mut silence = Silence::default();
+        assert_eq!(silence.step(Heard::Unknown, Role::Holder, true), Step::Stay);
     }
 
     #[test]
