@@ -99,14 +99,24 @@ fn row(name: &NodeName, node: &NodeView, now: Timestamp) -> Vec<String> {
         text("containers"),
         text("running"),
         age("last_beat_at"),
-        text("reason"),
+        reason(&node.node),
     ]
+}
+
+/// Why it is as it is: a stand-in's word where there is nothing else to say.
+fn reason(fields: &BTreeMap<String, String>) -> String {
+    match fields.get("reason") {
+        Some(reason) => reason.clone(),
+        None if fields.contains_key("stand_in") => "its producer is gone; a stand-in watches it".to_owned(),
+        None => String::new(),
+    }
 }
 
 /// The HASH's fields; numbers as numbers where they are.
 fn json(fields: &BTreeMap<String, String>) -> Value {
     let value = |name: &str, text: &str| match text.parse::<u64>() {
         Ok(number) if NUMBERS.contains(&name) => number.into(),
+        Ok(_) | Err(_) if name == "stand_in" => (text == "true").into(),
         Ok(_) | Err(_) => text.into(),
     };
     Value::Object(fields.iter().map(|(name, text)| (name.clone(), value(name, text))).collect::<Map<_, _>>())
@@ -115,6 +125,17 @@ fn json(fields: &BTreeMap<String, String>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stand_in_is_told_of_a_node_that_is_well() {
+        let fields = |fields: &[(&str, &str)]| {
+            fields.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        assert_eq!(reason(&fields(&[])), "");
+        assert_eq!(reason(&fields(&[("stand_in", "true")])), "its producer is gone; a stand-in watches it");
+        assert_eq!(reason(&fields(&[("stand_in", "true"), ("reason", "silent")])), "silent");
+        assert_eq!(json(&fields(&[("stand_in", "true")])), serde_json::json!({"stand_in": true}));
+    }
 
     #[test]
     fn numbers_are_numbers_and_names_are_not() {

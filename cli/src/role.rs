@@ -1,14 +1,16 @@
 //! `producer`, `sequencer`, `projector` and `reconciler`: one role in this process.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use domain::{Instance, NodeName, Partitions};
+use producer::engine::labels::LabelPolicy;
 use service::args::{CommonArgs, LogArgs, NatsArgs, RedisArgs, RoleArgs, ServeArgs, duration, interval};
 use service::{Context, Failure, admin, nats, redis};
 
-use crate::address::{self, EngineAddress};
+use crate::address::{self, EngineAddress, NodeEngine};
 use crate::{ask, data_dir};
 
 /// Ports of `/readyz` where none is given.
@@ -30,15 +32,28 @@ pub(crate) struct Watching {
     /// How often all containers are stated anew
     #[arg(long, env = "DECKWATCH_RESTATE", value_name = "TIME", default_value = "24h", value_parser = duration)]
     restate: Duration,
+    /// Most bytes of what waits on the disk, under --data-dir, while NATS does not take it; the oldest history goes first
+    #[arg(long, env = "DECKWATCH_SPOOL_MAX_BYTES", value_name = "BYTES", default_value_t = producer::Limits::default().spool_bytes_max, value_parser = clap::value_parser!(u64).range(64 << 10..))]
+    spool_max_bytes: u64,
+    #[command(flatten)]
+    labels: Labels,
+}
+
+/// Which labels are told.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Labels {
     /// Only labels whose key fits leave the host; `*` stands for any text; may be repeated [default: all]
     #[arg(long, env = "DECKWATCH_LABEL_ALLOW", value_name = "PATTERN", value_delimiter = ',')]
     label_allow: Vec<String>,
     /// Labels whose key fits never leave the host; may be repeated
     #[arg(long, env = "DECKWATCH_LABEL_DENY", value_name = "PATTERN", value_delimiter = ',')]
     label_deny: Vec<String>,
-    /// Most bytes of what waits on the disk, under --data-dir, while NATS does not take it; the oldest history goes first
-    #[arg(long, env = "DECKWATCH_SPOOL_MAX_BYTES", value_name = "BYTES", default_value_t = producer::Limits::default().spool_bytes_max, value_parser = clap::value_parser!(u64).range(64 << 10..))]
-    spool_max_bytes: u64,
+}
+
+impl Labels {
+    fn policy(&self) -> LabelPolicy {
+        LabelPolicy { allow: self.label_allow.clone(), deny: self.label_deny.clone() }
+    }
 }
 
 impl Watching {
@@ -64,10 +79,7 @@ impl Watching {
             restate: self.restate,
             data_dir,
             stand_in: false,
-            labels: producer::engine::labels::LabelPolicy {
-                allow: self.label_allow.clone(),
-                deny: self.label_deny.clone(),
-            },
+            labels: self.labels.policy(),
             limits: producer::Limits { spool_bytes_max: self.spool_max_bytes, ..producer::Limits::default() },
         }
     }
@@ -184,6 +196,7 @@ impl Doubting {
         nats: nats::Settings,
         redis: redis::Settings,
         common: &CommonArgs,
+        stand_ins: BTreeMap<NodeName, producer::Config>,
     ) -> reconciler::Config {
         reconciler::Config {
             nats,
@@ -191,8 +204,59 @@ impl Doubting {
             prefix: common.prefix.clone(),
             interval: self.interval,
             instance: Instance(service::random()),
+            stand_ins,
             limits: reconciler::Limits::default(),
         }
+    }
+}
+
+/// What it takes to stand in for producers that are gone.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Stand-in")]
+pub(crate) struct StandingIn {
+    /// Address of a node's engine, as n1=tcp://10.0.0.1:2375: watched from here while the node's producer is gone; may be repeated
+    #[arg(long, env = "DECKWATCH_ENGINE", value_name = "NODE=URL", value_delimiter = ',')]
+    engine: Vec<NodeEngine>,
+    /// How often all containers are stated anew
+    #[arg(long, env = "DECKWATCH_RESTATE", value_name = "TIME", default_value = "24h", value_parser = duration)]
+    restate: Duration,
+    #[command(flatten)]
+    labels: Labels,
+}
+
+impl StandingIn {
+    /// Each node is named once, and what a stand-in writes down has a folder.
+    fn check(&self, data_dir: &Path) -> Result<(), Failure> {
+        let mut nodes: Vec<_> = self.engine.iter().map(|engine| &engine.node).collect();
+        nodes.sort();
+        if let Some([node, _]) = nodes.array_windows().find(|[node, next]| node == next) {
+            return Err(Failure::usage(format!("node {node} has more than one --engine; name one address for it")));
+        }
+        if self.engine.is_empty() { Ok(()) } else { data_dir::check(data_dir) }
+    }
+
+    /// How each engine is watched.
+    fn configs(
+        &self,
+        nats: &nats::Settings,
+        common: &CommonArgs,
+        role: &RoleArgs,
+        data_dir: &Path,
+    ) -> BTreeMap<NodeName, producer::Config> {
+        let config = |NodeEngine { node, address }: &NodeEngine| producer::Config {
+            node: Some(node.clone()),
+            engine: Some(address.to_string()),
+            nats: nats.clone(),
+            prefix: common.prefix.clone(),
+            heartbeat: role.heartbeat,
+            restate: self.restate,
+            // Not the folder of a producer on this host, whose notes are its own.
+            data_dir: data_dir.join("stand-in"),
+            stand_in: true,
+            labels: self.labels.policy(),
+            limits: producer::Limits::default(),
+        };
+        self.engine.iter().map(|engine| (engine.node.clone(), config(engine))).collect()
     }
 }
 
@@ -253,11 +317,13 @@ pub(crate) struct ReconcilerArgs {
     #[command(flatten)]
     doubting: Doubting,
     #[command(flatten)]
+    standing_in: StandingIn,
+    #[command(flatten)]
     nats: NatsArgs,
     #[command(flatten)]
     redis: RedisArgs,
     #[command(flatten)]
-    serve: ServeArgs,
+    role: RoleArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -290,10 +356,13 @@ pub(crate) async fn projector(args: ProjectorArgs) -> Result<(), Failure> {
 
 /// Runs a reconciler.
 pub(crate) async fn reconciler(args: ReconcilerArgs) -> Result<(), Failure> {
+    let data_dir = args.common.data_dir();
+    args.standing_in.check(&data_dir)?;
     let nats = ask::nats_settings(&args.nats, &args.common).await?;
     let redis = ask::redis_settings(&args.redis, &args.common).await?;
-    let config = args.doubting.config(nats, redis, &args.common);
-    run(&args.serve, &args.log, RECONCILER_PORT, |context| reconciler::run(config, context)).await
+    let stand_ins = args.standing_in.configs(&nats, &args.common, &args.role, &data_dir);
+    let config = args.doubting.config(nats, redis, &args.common, stand_ins);
+    run(&args.role.serve, &args.log, RECONCILER_PORT, |context| reconciler::run(config, context)).await
 }
 
 /// Runs a role whose configuration was checked: here the first socket opens.

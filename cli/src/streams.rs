@@ -14,8 +14,7 @@ use domain::revision::Place;
 use domain::wire::Wire;
 use domain::{Partition, Prefix, Record, Writer};
 use service::{Failure, nats};
-
-use crate::watch::cursor::Edges;
+use view::cursor::Edges;
 
 /// Most messages that one pull brings.
 const PULL_MESSAGES: usize = 500;

@@ -118,7 +118,7 @@ fn wrong_use_is_said_before_any_socket_opens() {
     }
     for command in ["up", "producer"] {
         refuses(&run(&[command, "--admin", &address, "--data-dir", "/dev/null/data"]), 2, &["--data-dir"]);
-        for host in ["ssh://foo", "nonsense"] {
+        for host in ["ftp://foo", "nonsense"] {
             let folder = tempfile::tempdir().expect("a folder");
             let output = deckwatch(&[command, "--admin", &address], folder.path()).env("DOCKER_HOST", host).output();
             refuses(&output.expect("it runs"), 2, &["$DOCKER_HOST", host, "--engine"]);

@@ -31,15 +31,47 @@ impl fmt::Display for Place {
     }
 }
 
+/// Where a node stands that is further on than its partition's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Further {
+    /// Sequence of the node's last record, in its partition's stream.
+    pub sequence: u64,
+    /// Writer of that record; `None` where it is the writer at the partition's place.
+    pub writer: Option<Writer>,
+}
+
+impl Further {
+    /// Where a node stands whose partition is told of by its place.
+    pub fn than(partition: Place, node: Place) -> Self {
+        let Place { sequence, writer } = node;
+        Self { sequence, writer: Some(writer).filter(|writer| *writer != partition.writer) }
+    }
+
+    /// The node's place.
+    pub fn place(self, partition: Place) -> Place {
+        Place { sequence: self.sequence, writer: self.writer.unwrap_or(partition.writer) }
+    }
+}
+
+impl fmt::Display for Further {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.writer {
+            None => self.sequence.fmt(f),
+            Some(writer) => write!(f, "{}.{writer}", self.sequence),
+        }
+    }
+}
+
 /// A place in the ordered record of every partition, and of nodes that are further on. Opaque to users.
 ///
-/// As text: `<partition>:<sequence>.<writer>` joined by commas, then `+<node>=<sequence>` for each node that is further on.
+/// As text: `<partition>:<sequence>.<writer>` joined by commas, then for each node that is further on `+<node>=<sequence>`,
+/// with `.<writer>` where that is another one than at the partition's place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Revision {
     /// Place by partition.
     pub partitions: BTreeMap<Partition, Place>,
-    /// Nodes whose state is further on than their partition's place, each with its sequence.
-    pub further: BTreeMap<NodeName, u64>,
+    /// Nodes whose state is further on than their partition's place.
+    pub further: BTreeMap<NodeName, Further>,
 }
 
 impl fmt::Display for Revision {
@@ -48,8 +80,8 @@ impl fmt::Display for Revision {
             let comma = if index == 0 { "" } else { "," };
             write!(f, "{comma}{partition}:{place}")?;
         }
-        for (node, sequence) in &self.further {
-            write!(f, "+{node}={sequence}")?;
+        for (node, further) in &self.further {
+            write!(f, "+{node}={further}")?;
         }
         Ok(())
     }
@@ -78,8 +110,13 @@ fn parse(text: &str) -> Option<Revision> {
         before.is_none().then_some(())?;
     }
     for part in parts {
-        let (node, sequence) = part.split_once('=')?;
-        let before = revision.further.insert(node.parse().ok()?, sequence.parse().ok()?);
+        let (node, place) = part.split_once('=')?;
+        let (sequence, writer) = match place.split_once('.') {
+            None => (place, None),
+            Some((sequence, writer)) => (sequence, Some(writer.parse().ok()?)),
+        };
+        let further = Further { sequence: sequence.parse().ok()?, writer };
+        let before = revision.further.insert(node.parse().ok()?, further);
         before.is_none().then_some(())?;
     }
     Some(revision)
@@ -91,8 +128,22 @@ mod tests {
 
     #[test]
     fn text_and_back() {
-        for text in ["0:0.0", "0:12.00000000000000ff", "0:0.0,3:7.0123456789abcdef+n-2=10+n1=9"] {
+        for text in [
+            "0:0.0",
+            "0:12.00000000000000ff",
+            "0:0.0,3:7.0123456789abcdef+n-2=10+n1=9",
+            "0:7.0123456789abcdef+n-2=10.00000000000000ff+n1=9",
+        ] {
             assert_eq!(text.parse::<Revision>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_writer_is_named_where_it_is_another_one() {
+        let place = |sequence, writer| Place { sequence, writer: Writer(writer) };
+        for (node, text) in [(place(9, 1), "9"), (place(9, 2), "9.0000000000000002")] {
+            let further = Further::than(place(7, 1), node);
+            assert_eq!((further.to_string().as_str(), further.place(place(7, 1))), (text, node));
         }
     }
 
@@ -111,6 +162,10 @@ mod tests {
             "0:0.0,0:0.0",
             "0:0.0+n",
             "0:0.0+a.b=1",
+            "0:0.0+n=1.",
+            "0:0.0+n=1.ff",
+            "0:0.0+n=.00000000000000ff",
+            "0:0.0+n=1+n=1.00000000000000ff",
         ] {
             assert!(text.parse::<Revision>().is_err(), "{text}");
         }

@@ -399,7 +399,8 @@ impl<T> Reorder<T> {
             self.proven = self.proven.max(beat.acknowledged);
             self.at.closed.then_some(self.at.epoch)
         } else if beat.epoch <= self.at.epoch {
-            Some(self.at.epoch)
+            // No more than that is told: whoever is right to go on from there may be the one who hears it.
+            Some(beat.epoch)
         } else {
             (beat.acknowledged > 0).then_some(beat.epoch)
         };

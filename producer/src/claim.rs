@@ -8,11 +8,12 @@ use domain::names::{Request, StateSubject};
 use domain::node::{NodeClaim, PreviousLife};
 use domain::rpc::{ReplayRequest, ReplayResponse};
 use domain::wire::Wire;
-use domain::{Instance, NodeName, Partitions, Prefix, Record};
+use domain::{Partitions, Prefix, Record};
 use service::Failure;
 use service::kv::{Bucket, Error};
 
 use crate::ask::{Answer, ask};
+use crate::core::Identity;
 use crate::files::Life;
 use crate::watcher::another_engine;
 
@@ -27,9 +28,7 @@ const SERVER_WAIT: Duration = Duration::from_secs(3);
 pub(crate) struct Claimant<'a> {
     pub(crate) client: &'a Client,
     pub(crate) prefix: &'a Prefix,
-    pub(crate) node: &'a NodeName,
-    pub(crate) instance: Instance,
-    pub(crate) stand_in: bool,
+    pub(crate) identity: &'a Identity,
     pub(crate) engine_id: &'a str,
 }
 
@@ -83,12 +82,12 @@ impl Claimant<'_> {
         self.check_holder(present.as_ref().and_then(|present| present.engine_id.as_deref()))?;
         match present {
             None => {}
-            Some(_) if self.stand_in => return Ok(Claimed::NotNeeded),
+            Some(_) if self.identity.stand_in => return Ok(Claimed::NotNeeded),
             Some(Present { stand_in: true, .. }) => {}
             Some(Present { stand_in: false, .. }) => return Ok(Claimed::Passive),
         }
         let bucket = Bucket::new(self.client.clone(), self.prefix.nodes_bucket());
-        let entry = match bucket.get(self.node.as_str()).await {
+        let entry = match bucket.get(self.identity.node.as_str()).await {
             Ok(entry) => entry,
             Err(Error::NoStream(_)) => return Ok(Claimed::Away(Waiting::ForStreams)),
             Err(error) => return Ok(Claimed::Away(Waiting::For(format!("the bucket of nodes: {error}")))),
@@ -100,14 +99,18 @@ impl Claimant<'_> {
             Ok(recorded) => recorded,
             Err(reason) => return Ok(Claimed::Away(Waiting::For(reason))),
         };
-        if self.stand_in && is_superseded_stand_in(lives, holder.as_ref()) {
+        if self.identity.stand_in && is_superseded_stand_in(lives, holder.as_ref()) {
             return Ok(Claimed::NotNeeded);
         }
         let (epoch, previous) = next(lives, holder.as_ref(), recorded);
-        let claim =
-            NodeClaim { epoch, engine_id: self.engine_id.to_owned(), instance: self.instance, stand_in: self.stand_in };
+        let claim = NodeClaim {
+            epoch,
+            engine_id: self.engine_id.to_owned(),
+            instance: self.identity.instance,
+            stand_in: self.identity.stand_in,
+        };
         let expected = entry.map_or(0, |entry| entry.revision);
-        match bucket.update(self.node.as_str(), Bytes::from(claim.encode()), expected).await {
+        match bucket.update(self.identity.node.as_str(), Bytes::from(claim.encode()), expected).await {
             Ok(revision) => Ok(Claimed::Epoch { epoch, revision, previous }),
             Err(Error::Conflict) => Ok(Claimed::Contended),
             Err(Error::NoStream(_)) => Ok(Claimed::Away(Waiting::ForStreams)),
@@ -117,7 +120,7 @@ impl Claimant<'_> {
 
     fn check_holder(&self, engine_id: Option<&str>) -> Result<(), Failure> {
         match engine_id {
-            Some(holder) if holder != self.engine_id => Err(another_engine(self.node, holder, self.engine_id)),
+            Some(holder) if holder != self.engine_id => Err(another_engine(self.identity, holder, self.engine_id)),
             Some(_) | None => Ok(()),
         }
     }
@@ -148,7 +151,7 @@ impl Claimant<'_> {
     }
 
     async fn who(&self) -> Option<Present> {
-        let subject = self.prefix.rpc(self.node, Request::Replay);
+        let subject = self.prefix.rpc(&self.identity.node, Request::Replay);
         let request = Bytes::from(ReplayRequest { epoch: 0, from_seq: 0, to_seq: 0 }.encode());
         for _ in 0..WHO_TRIES {
             match ask(self.client, subject.clone(), request.clone(), WHO_WAIT).await {
@@ -157,7 +160,8 @@ impl Claimant<'_> {
                 Answer::Said(message) => {
                     // An error is an answer too: somebody is there.
                     let responder = ReplayResponse::decode(&message.payload).ok().map(|answer| answer.responder);
-                    let is_own = responder.as_ref().is_some_and(|responder| responder.instance == self.instance);
+                    let is_own =
+                        responder.as_ref().is_some_and(|responder| responder.instance == self.identity.instance);
                     let stand_in = responder.as_ref().is_some_and(|responder| responder.stand_in);
                     let engine_id = responder.map(|responder| responder.engine_id).filter(|id| !id.is_empty());
                     return (!is_own).then_some(Present { stand_in, engine_id });
@@ -169,9 +173,9 @@ impl Claimant<'_> {
 
     /// The node's epoch in its last record; 0 where there is none.
     async fn recorded(&self, partitions: Partitions) -> Result<u64, String> {
-        let partition = partitions.of(self.node);
+        let partition = partitions.of(&self.identity.node);
         let stream = self.prefix.state_stream(partition);
-        let subject = self.prefix.state(partition, self.node, &StateSubject::Node);
+        let subject = self.prefix.state(partition, &self.identity.node, &StateSubject::Node);
         let subject = format!("$JS.API.DIRECT.GET.{stream}.{subject}");
         let message = match ask(self.client, subject, Bytes::new(), SERVER_WAIT).await {
             Answer::Said(message) => message,
@@ -183,7 +187,7 @@ impl Claimant<'_> {
             Some(code) => Err(format!("the stream {stream} answers with status {code}")),
             None => match Record::decode(&message.payload) {
                 Ok(record) => Ok(record.node_state.epoch),
-                Err(error) => Err(format!("the last record of node {} cannot be read: {error}", self.node)),
+                Err(error) => Err(format!("the last record of node {} cannot be read: {error}", self.identity.node)),
             },
         }
     }
@@ -228,6 +232,8 @@ fn next(lives: &Lives, holder: Option<&NodeClaim>, recorded: u64) -> (u64, Optio
 
 #[cfg(test)]
 mod tests {
+    use domain::Instance;
+
     use super::*;
 
     fn life(epoch: u64, last_seq: Option<u64>) -> PreviousLife {

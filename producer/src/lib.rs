@@ -13,6 +13,7 @@ mod claim;
 mod config;
 mod core;
 pub mod engine;
+mod fence;
 mod files;
 mod kept;
 mod life;
@@ -45,6 +46,7 @@ pub use crate::config::{Config, Limits};
 use crate::core::{Core, Identity};
 use crate::engine::connect::{Connection, Place, address};
 use crate::engine::simulated::Simulated;
+use crate::engine::ssh::{Host, SCHEME};
 use crate::files::Files;
 use crate::life::{Over, Producer};
 use crate::look::Looker;
@@ -109,7 +111,8 @@ async fn observe(config: Config, place: Place, context: Context) -> Result<(), F
         context: context.clone(),
         looker: Arc::new(Looker::new(Arc::clone(&core), config.labels.clone(), connected)),
         statements: Arc::new(Statements::default()),
-        past: Arc::new(Past::new(written.and_then(|life| life.event_stored))),
+        // What a stand-in heard when it last stood in says nothing of what the producer has heard since.
+        past: Arc::new(Past::new(written.filter(|_| !config.stand_in).and_then(|life| life.event_stored))),
         restate: config.restate,
         connection,
         engine_id,
@@ -184,14 +187,8 @@ async fn claim_and_live(producer: &Arc<Producer>, watching: &mut Watching) -> Re
     let mut lives = Lives::default();
     while !context.stop.is_stopped() {
         lives.written = files.life()?;
-        let claimant = Claimant {
-            client,
-            prefix: &config.prefix,
-            node: &core.identity.node,
-            instance: core.identity.instance,
-            stand_in: config.stand_in,
-            engine_id: &scene.engine_id,
-        };
+        let claimant =
+            Claimant { client, prefix: &config.prefix, identity: &core.identity, engine_id: &scene.engine_id };
         // The one who had it may be gone.
         scene.past.heard(spool.open().await);
         let claimed = tokio::select! {
@@ -299,8 +296,9 @@ async fn identify(
             Err(error) => error.to_string(),
         };
         context.health.unready("engine", reason);
-        // An engine that was known before can be told to be blind before it answers.
-        if let (Some(node), Some(files)) = (&config.node, &named)
+        // An engine that was known before can be told to be blind before it answers; not by a stand-in, which would keep
+        // others from standing in that reach it.
+        if let (false, Some(node), Some(files)) = (config.stand_in, &config.node, &named)
             && let Some(life) = files.life()?.filter(|life| !life.engine_id.is_empty())
         {
             let engine = Engine { id: life.engine_id, ..Engine::default() };
@@ -320,12 +318,13 @@ async fn identify(
 pub fn check_address(address: &str) -> Result<(), Failure> {
     let known = ["unix://", "tcp://", "http://", "https://"];
     let rest = known.iter().find_map(|scheme| address.strip_prefix(scheme));
-    if rest.is_some_and(|rest| !rest.is_empty()) {
+    let host = address.strip_prefix(SCHEME).and_then(Host::parse);
+    if rest.is_some_and(|rest| !rest.is_empty()) || host.is_some() {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "`{address}` is no address of an engine: use unix:///var/run/docker.sock, tcp://host:2375 or https://host:2376 \
-         with --engine"
+        "`{address}` is no address of an engine: use unix:///var/run/docker.sock, tcp://host:2375, \
+         https://host:2376 or ssh://user@host with --engine"
     )))
 }
 
@@ -335,10 +334,10 @@ mod tests {
 
     #[test]
     fn an_address_has_a_scheme_and_a_place() {
-        for good in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "https://x:2376"] {
+        for good in ["unix:///var/run/docker.sock", "tcp://127.0.0.1:2375", "https://x:2376", "ssh://me@x:22"] {
             assert_eq!(check_address(good), Ok(()));
         }
-        for bad in ["", "unix://", "/var/run/docker.sock", "ssh://x", "x"] {
+        for bad in ["", "unix://", "/var/run/docker.sock", "ssh://-x", "x"] {
             assert_eq!(check_address(bad).unwrap_err().exit, service::Exit::Usage, "{bad}");
         }
     }

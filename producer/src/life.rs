@@ -1,40 +1,35 @@
 //! One life of the producer: from a claimed epoch until it is stopped or passed.
 
+mod key;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::connection::State;
-use bytes::Bytes;
-use domain::node::NodeClaim;
-use domain::wire::Wire;
 use domain::{Cause, ContainerId, Status};
-use service::kv::{Bucket, Error};
 use service::{Context, Failure, Stop};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::ask::{Answer, ask};
 use crate::beat;
 use crate::config::Config;
 use crate::core::Core;
+use crate::fence::Fence;
 use crate::files::{Files, Life};
 use crate::scene::{Scene, Watching};
-use crate::sender::Sender;
+use crate::sender::{Sender, connects};
 use crate::services::{Desk, Snapshots};
 use crate::spool::Spool;
 use crate::watcher::listed_ids_max;
 
+/// How often a stand-in looks if it still is to stand in: as long as it does not know, two answer for the node.
+const STAND_IN_LOOK: Duration = Duration::from_secs(1);
 /// How often it is tried to serve requests while the connection is bad.
 const SERVE_WAIT: Duration = Duration::from_millis(500);
 /// How long NATS may take what is published at the end of a life; a connection that is cut meanwhile never does.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
-
-/// After that time a key that looks lost is looked at again.
-const DOUBT_WAIT: Duration = Duration::from_millis(300);
-/// How long JetStream may take to tell of a bucket.
-const BUCKET_WAIT: Duration = Duration::from_secs(3);
 
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +81,9 @@ impl Producer {
         let (passed, mut was_passed) = watch::channel(0);
         let epoch = self.core.epoch();
         self.core.set_listed_ids_max(listed_ids_max(self.bytes_max()));
+        let fence = Arc::new(Fence::new(self.config.heartbeat, Instant::now(), connects(&self.client)));
         let sender = Sender {
+            fence: Arc::clone(&fence),
             core: Arc::clone(&self.core),
             client: self.client.clone(),
             subject: self.config.prefix.raw(&self.core.identity.node),
@@ -108,6 +105,8 @@ impl Producer {
         let mut beats = tokio::time::interval(self.config.heartbeat);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         beats.reset();
+        let mut looks = tokio::time::interval(STAND_IN_LOOK);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut created = Rota::default();
         let over = loop {
             tokio::select! {
@@ -124,8 +123,18 @@ impl Producer {
                     }
                 }
                 Ok(()) = was_passed.changed() => break Ok(Over::Passed(*was_passed.borrow_and_update())),
+                () = fence.doubted() => {
+                    if let Some(over) = self.still_holds(revision, &fence).await {
+                        break Ok(over);
+                    }
+                }
+                _ = looks.tick(), if self.config.stand_in => {
+                    if let Some(over) = self.still_holds(revision, &fence).await {
+                        break Ok(over);
+                    }
+                }
                 _ = beats.tick() => {
-                    if let Some(over) = self.still_holds(revision).await {
+                    if let Some(over) = self.still_holds(revision, &fence).await {
                         break Ok(over);
                     }
                     self.look_at_created(&mut created);
@@ -134,6 +143,7 @@ impl Producer {
             }
         };
         let stopped = matches!(over, Ok(Over::Stopped));
+        fence.prolong(Instant::now(), connects(&self.client));
         let all_sent = stopped && self.drain().await;
         self.core.end();
         life.trigger();
@@ -188,49 +198,6 @@ impl Producer {
             Ok(Err(error)) => tracing::debug!(%error, "not flushed"),
             Err(_) => tracing::debug!("not flushed in time"),
         }
-    }
-
-    /// Looks at the key that fences this life; `None` while it holds. A server that lags behind, or begins, may tell
-    /// what is not so: it is asked twice.
-    async fn still_holds(&self, revision: u64) -> Option<Over> {
-        let first = self.look_at_key(revision).await?;
-        self.context.stop.sleep(DOUBT_WAIT).await;
-        self.look_at_key(revision).await.filter(|second| *second == first)
-    }
-
-    async fn look_at_key(&self, revision: u64) -> Option<Over> {
-        if self.client.connection_state() != State::Connected {
-            return None;
-        }
-        let bucket = Bucket::new(self.client.clone(), self.config.prefix.nodes_bucket());
-        let entry = tokio::select! {
-            () = self.context.stop.stopped() => return None,
-            entry = bucket.get(self.core.identity.node.as_str()) => entry,
-        };
-        match entry {
-            Ok(None) => Some(Over::KeyGone),
-            Err(Error::NoStream(_)) => self.is_bucket_gone().await.then_some(Over::KeyGone),
-            // A server that lags behind tells what was before this life.
-            Ok(Some(entry)) if entry.revision < revision && !entry.value.is_empty() => {
-                let claim = NodeClaim::decode(&entry.value).ok()?;
-                (claim.instance != self.core.identity.instance && claim.epoch >= self.core.epoch())
-                    .then_some(Over::Superseded)
-            }
-            Ok(Some(entry)) if entry.value.is_empty() => Some(Over::KeyGone),
-            Ok(Some(entry)) => match NodeClaim::decode(&entry.value) {
-                Ok(claim) => (claim.instance != self.core.identity.instance).then_some(Over::Superseded),
-                Err(_) => Some(Over::KeyGone),
-            },
-            Err(Error::Conflict | Error::Unreachable(_)) => None,
-        }
-    }
-
-    /// That nobody answers for a bucket may mean that its server begins.
-    async fn is_bucket_gone(&self) -> bool {
-        let subject = format!("$JS.API.STREAM.INFO.KV_{}", self.config.prefix.nodes_bucket());
-        let Answer::Said(message) = ask(&self.client, subject, Bytes::new(), BUCKET_WAIT).await else { return false };
-        let answer: Option<serde_json::Value> = serde_json::from_slice(&message.payload).ok();
-        answer.and_then(|answer| answer.pointer("/error/code")?.as_u64()) == Some(404)
     }
 
     /// A start that fails late leaves no event and no trace in the engine's list.

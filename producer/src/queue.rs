@@ -26,6 +26,7 @@ pub(crate) struct Span {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason= "nearly all of them are items")]
 enum Waiting {
     Here(Item),
     InSpool(Span),

@@ -1,6 +1,7 @@
 //! Sends what is queued to the stream, and the same bytes again until they are known to be stored.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use async_nats::connection::State;
@@ -10,6 +11,7 @@ use futures::StreamExt;
 use service::{Health, Stop};
 
 use crate::core::Core;
+use crate::fence::Fence;
 
 /// How often the connection is looked at while something is under way.
 const CONNECTION_LOOK: Duration = Duration::from_millis(200);
@@ -20,6 +22,7 @@ pub(crate) struct Sender {
     pub(crate) client: Client,
     pub(crate) subject: String,
     pub(crate) health: Health,
+    pub(crate) fence: Arc<Fence>,
     pub(crate) epoch: u64,
     pub(crate) bytes_max: usize,
 }
@@ -46,18 +49,19 @@ impl Sender {
                 self.core.reconnected();
             }
             was_connected = is_connected;
-            if is_connected {
+            let may_send = is_connected && self.fence.holds(Instant::now(), connects(&self.client));
+            if may_send {
                 self.send(&inbox, &stop).await;
             }
             let due = self.core.deadline().map(|due| due.min(Instant::now() + CONNECTION_LOOK));
             tokio::select! {
                 () = stop.stopped() => return,
-                () = self.core.work.notified(), if is_connected => {}
+                () = self.core.work.notified(), if may_send => {}
                 message = acknowledgements.next() => match message {
                     Some(message) => self.take_in(&message),
                     None => return,
                 },
-                () = sleep_until(due, is_connected) => {}
+                () = sleep_until(due, may_send) => {}
             }
         }
     }
@@ -117,9 +121,14 @@ fn refusal(message: &Message) -> Option<String> {
     answer.get("seq").is_none().then(|| "the stream of observations answers without a sequence".to_owned())
 }
 
-async fn sleep_until(due: Option<Instant>, is_connected: bool) {
+/// The number of the connection: another one after each cut.
+pub(crate) fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}
+
+async fn sleep_until(due: Option<Instant>, may_send: bool) {
     match due {
-        _ if !is_connected => tokio::time::sleep(CONNECTION_LOOK).await,
+        _ if !may_send => tokio::time::sleep(CONNECTION_LOOK).await,
         Some(due) => tokio::time::sleep_until(due.into()).await,
         None => std::future::pending().await,
     }

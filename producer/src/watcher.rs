@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bollard::models::EventMessage;
 use domain::node::{Gap, GapRange, GapReason, LISTED_IDS_MAX};
-use domain::{Cause, ContainerId, EngineEvent, NodeName, Observed, Timestamp};
+use domain::{Cause, ContainerId, EngineEvent, Observed, Timestamp};
 use futures::StreamExt;
 use service::{Context, Failure, Stop};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::core::{Core, Draft};
+use crate::core::{Core, Draft, Identity};
 use crate::engine::connect::{Connection, Place};
 use crate::engine::events::{self, Heard, Seen};
 use crate::engine::ring;
@@ -122,7 +122,7 @@ impl Watcher {
                 }
             };
             if connection.engine.id != self.engine_id {
-                return Err(another_engine(&self.core.identity.node, &self.engine_id, &connection.engine.id));
+                return Err(another_engine(&self.core.identity, &self.engine_id, &connection.engine.id));
             }
             let since = Instant::now();
             self.core.set_engine(connection.engine.clone());
@@ -287,9 +287,12 @@ pub(crate) fn listed_ids_max(bytes_max: usize) -> usize {
 }
 
 /// The failure of a node whose name another engine holds.
-pub(crate) fn another_engine(node: &NodeName, holder: &str, found: &str) -> Failure {
-    Failure::failed(format!(
-        "node {node} is the engine {holder}, and this engine is {found}: choose another name with --node, \
-         or retire the old one with `deckwatch forget {node}`"
-    ))
+pub(crate) fn another_engine(identity: &Identity, holder: &str, found: &str) -> Failure {
+    let node = &identity.node;
+    let said = format!("node {node} is the engine {holder}, and this engine is {found}");
+    Failure::failed(if identity.stand_in {
+        format!("{said}: name the right one with --engine {node}=<address>")
+    } else {
+        format!("{said}: choose another name with --node, or retire the old one with `deckwatch forget {node}`")
+    })
 }

@@ -10,10 +10,19 @@ use domain::{NodeName, Prefix, Timestamp};
 use futures::StreamExt;
 use service::Stop;
 
+/// A sign of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Beat {
+    /// When it came.
+    pub(crate) at: Timestamp,
+    /// It is a stand-in's.
+    pub(crate) stand_in: bool,
+}
+
 /// The last sign of life of each node, until it is written.
 pub(crate) struct Beats {
     max: usize,
-    last: Mutex<BTreeMap<NodeName, Timestamp>>,
+    last: Mutex<BTreeMap<NodeName, Beat>>,
 }
 
 impl Beats {
@@ -22,15 +31,15 @@ impl Beats {
         Self { max, last: Mutex::default() }
     }
 
-    fn note(&self, node: NodeName, at: Timestamp) {
+    fn note(&self, node: NodeName, beat: Beat) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.len() < self.max || last.contains_key(&node) {
-            last.insert(node, at);
+            last.insert(node, beat);
         }
     }
 
     /// Takes those of the nodes that are asked for.
-    pub(crate) fn take(&self, wanted: impl Fn(&NodeName) -> bool) -> BTreeMap<NodeName, Timestamp> {
+    pub(crate) fn take(&self, wanted: impl Fn(&NodeName) -> bool) -> BTreeMap<NodeName, Beat> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (taken, left) = std::mem::take(&mut *last).into_iter().partition(|(node, _)| wanted(node));
         *last = left;
@@ -52,7 +61,8 @@ pub(crate) async fn listen(client: Client, prefix: Prefix, beats: &Beats, stop: 
                 if let Ok(beat) = Heartbeat::decode(&message.payload)
                     && message.subject.as_str() == prefix.beat(&beat.node)
                 {
-                    beats.note(beat.node, service::clock::now());
+                    let at = service::clock::now();
+                    beats.note(beat.node, Beat { at, stand_in: beat.stand_in });
                 }
             }
         }
@@ -70,11 +80,12 @@ mod tests {
     #[test]
     fn bounded_and_taken_once() {
         let beats = Beats::new(2);
+        let beat = |at| Beat { at: Timestamp(at), stand_in: false };
         let node = |name: &str| name.parse::<NodeName>().unwrap();
         for (name, at) in [("a", 1), ("b", 2), ("c", 3), ("a", 4)] {
-            beats.note(node(name), Timestamp(at));
+            beats.note(node(name), beat(at));
         }
-        assert_eq!(beats.take(|name| name.as_str() == "a"), BTreeMap::from([(node("a"), Timestamp(4))]));
-        assert_eq!(beats.take(|_| true), BTreeMap::from([(node("b"), Timestamp(2))]));
+        assert_eq!(beats.take(|name| name.as_str() == "a"), BTreeMap::from([(node("a"), beat(4))]));
+        assert_eq!(beats.take(|_| true), BTreeMap::from([(node("b"), beat(2))]));
     }
 }

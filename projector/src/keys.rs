@@ -13,6 +13,7 @@ use view::SCHEMA;
 use view::checkpoint::{CHECKPOINT_FIELDS, FIELDS, Stored, place_fields};
 use view::store::of_its_type;
 
+use crate::beats::Beat;
 use crate::library::{Function, call, load};
 
 /// What a node's keys tell of where they stand.
@@ -147,12 +148,13 @@ impl Keys {
     }
 
     /// Signs of life of nodes; of those that are not there nothing is written.
-    pub(crate) async fn beats(&self, beats: &BTreeMap<NodeName, Timestamp>) -> Result<(), Error> {
+    pub(crate) async fn beats(&self, beats: &BTreeMap<NodeName, Beat>) -> Result<(), Error> {
         let beats: Vec<_> = beats.iter().collect();
         for part in beats.chunks(PIPELINE_MAX) {
-            let commands = part
-                .iter()
-                .map(|(node, at)| Function::Beat.call(&self.prefix, &self.prefix.node_key(node), &[at.to_string()]));
+            let commands = part.iter().map(|(node, Beat { at, stand_in })| {
+                let stand_in = if *stand_in { "true".to_owned() } else { String::new() };
+                Function::Beat.call(&self.prefix, &self.prefix.node_key(node), &[at.to_string(), stand_in])
+            });
             self.store.batch(&commands.collect::<Vec<_>>()).await?;
         }
         Ok(())

@@ -470,10 +470,11 @@ local function mend(keys, args)
   return on('SCARD', base .. 'untold')
 end
 
--- A sign of life of a node that is there. ARGV: when.
+-- A sign of life of a node that is there. ARGV: when, and `true` where it is a stand-in's, else nothing.
 local function beat(keys, args)
   if redis.call('EXISTS', keys[1]) == 0 then return 0 end
   on('HSET', keys[1], 'last_beat_at', args[1])
+  if args[2] == 'true' then on('HSET', keys[1], 'stand_in', 'true') else on('HDEL', keys[1], 'stand_in') end
   return 1
 end
 

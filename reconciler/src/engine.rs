@@ -21,8 +21,12 @@ pub struct Doubt {
 /// The differences that the store's being ahead of the answer does not explain.
 ///
 /// `answer` is the stamp at which the engine's states are true, `store` the last one that the store covers. What the
-/// store says of a container by a stamp between the two is newer than the answer.
+/// store says of a container by a stamp between the two is newer than the answer. The answer of a life that is over is not
+/// judged at all: what it said last may be lost, and its successor states all anew.
 pub fn doubts(differences: Vec<Difference>, stored: &[Container], answer: Stamp, store: Stamp) -> Vec<Doubt> {
+    if answer.epoch < store.epoch {
+        return Vec::new();
+    }
     let stamps: HashMap<ContainerId, Stamp> = stored.iter().map(|known| (known.id, known.stamp)).collect();
     let is_newer = |id| stamps.get(&id).is_some_and(|stamp| answer < *stamp && *stamp <= store);
     let doubt = |difference| match difference {
@@ -55,6 +59,13 @@ mod tests {
         let ids: Vec<_> = found.iter().map(|doubt| doubt.container).collect();
         // A stamp that the store does not cover was put there by another hand.
         assert_eq!(ids, [all[0].id, all[2].id]);
+    }
+
+    #[test]
+    fn the_answer_of_a_life_that_is_over_is_not_judged() {
+        let known = [stored(1, 5)];
+        let found = |epoch| doubts(vec![Difference::Ghost(known[0].id)], &known, stamp(10), Stamp { epoch, seq: 1 });
+        assert_eq!((found(2).len(), found(1).len()), (0, 1));
     }
 
     #[test]

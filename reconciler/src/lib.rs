@@ -10,13 +10,17 @@
 //!    The node's own fields are compared with the records that they were written by.
 //! 3. Indexes: the node's own ([`misfits`]), and in turn those in other slots.
 //!
+//! Where a node's producer is gone and the engine's address is known, it runs a stand-in for that producer
+//! ([`Config::stand_ins`]).
+//!
 //! A drift is counted and named once ([`Ledger`]). Producers look again at containers, with the drift as a correction in
 //! the record; the projector builds indexes anew, and all of a node's keys where nothing else helps.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Instance, Partition, Prefix};
+use domain::{Instance, NodeName, Partition, Prefix};
 use service::kv::Bucket;
 use service::lease::{Keeper, beside};
 use service::redis::Store;
@@ -35,6 +39,7 @@ mod node;
 mod picture;
 mod record;
 mod repair;
+mod stand_in;
 mod sweep;
 mod told;
 mod worker;
@@ -58,6 +63,8 @@ pub struct Config {
     pub interval: Duration,
     /// This start of the program.
     pub instance: Instance,
+    /// How engines are watched while their producers are gone: those of which the address is known.
+    pub stand_ins: BTreeMap<NodeName, producer::Config>,
     /// Its bounds.
     pub limits: Limits,
 }
@@ -123,6 +130,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
     let mut workers = JoinSet::new();
     let bucket = Bucket::new(client.clone(), config.prefix.leases_bucket());
     let (keeper, leases) = Keeper::new(bucket, "reconciler", config.instance, partitions);
+    let config = Arc::new(config);
     for lease in leases {
         let partition = lease.partition();
         let state = State::open(&jetstream, &config.prefix, partition).await;
@@ -137,7 +145,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), Failure> {
             metrics: context.metrics.clone(),
             limits: config.limits.clone(),
         };
-        workers.spawn(worker::run(config.interval, lease, desk, context.clone()));
+        workers.spawn(worker::run(Arc::clone(&config), lease, desk, context.clone()));
     }
     // When one fails the others give their leases back.
     beside(keeper, &context, service::all_ended(workers, &context.stop)).await

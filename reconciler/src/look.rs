@@ -115,7 +115,10 @@ impl Desk {
             return Ok(unsettled(0));
         }
         let snapshot = self.ask_engine(node, memory.picture.digest).await?;
-        let missed = snapshot.as_ref().map_or(0, |snapshot| snapshot.head.missed_events);
+        let missed = match &snapshot {
+            Some(snapshot) if snapshot.head.missed_events > 0 => self.missed(node, memory, snapshot).await?,
+            Some(_) | None => 0,
+        };
         if (snapshot.is_none() || seen.status == NodeStatus::Lost) && !self.is_told(node, &seen).await? {
             return Ok(unsettled(missed));
         }
@@ -185,6 +188,13 @@ impl Desk {
                 Ok(None)
             }
         }
+    }
+
+    /// Changes that no event had told. One whose life is over was not there to hear of them: then there are none.
+    async fn missed(&self, node: &NodeName, memory: &Memory, snapshot: &Snapshot) -> Result<u32, Trouble> {
+        let now = self.examine_since(node, memory.picture.print.as_ref(), &[]).await?;
+        let is_over = answer_stamp(snapshot).epoch < store_stamp(now.node()).epoch;
+        Ok(if is_over { 0 } else { snapshot.head.missed_events })
     }
 
     /// The node's keys, all of them, when they cover a stamp, or after a while as they are.

@@ -14,9 +14,10 @@ use service::{Context, Failure, Metrics};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use view::record::State;
 
-use crate::Limits;
 use crate::look::{Memory, Share};
+use crate::stand_in::StandIns;
 use crate::sweep::Sweep;
+use crate::{Config, Limits};
 use view::trouble::Trouble;
 
 /// How long to wait after a trouble, and before the servers are asked again if they answer.
@@ -44,11 +45,16 @@ pub(crate) struct Desk {
 }
 
 /// Works on a partition whenever this instance holds its lease, until told to stop.
-pub(crate) async fn run(interval: Duration, lease: Lease, desk: Desk, context: Context) -> Result<(), Failure> {
-    tokio::select! {
-        result = work(interval, &desk, &lease, &context) => result,
+pub(crate) async fn run(config: Arc<Config>, lease: Lease, desk: Desk, context: Context) -> Result<(), Failure> {
+    let mut stand_ins = StandIns::new(&config, &desk, &context);
+    let result = tokio::select! {
+        result = work(config.interval, &desk, &lease, &context) => result,
+        () = stand_ins.run(&lease) => Ok(()),
         () = context.stop.stopped() => Ok(()),
-    }
+    };
+    // Before the lease is given back: who takes it then finds that nobody answers for their nodes.
+    stand_ins.end().await;
+    result
 }
 
 async fn work(every: Duration, desk: &Desk, lease: &Lease, context: &Context) -> Result<(), Failure> {

@@ -77,6 +77,12 @@ impl Health {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
+    /// This part has ended: its conditions count no more.
+    pub fn forget(&self) {
+        let mut conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
+        conditions.retain(|(part, _), _| *part != self.part);
+    }
+
     /// Every condition that was told of holds. Before the first one nothing is known: that is not ready.
     pub fn is_ready(&self) -> bool {
         let conditions = self.conditions.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,5 +129,9 @@ mod tests {
         health.of("sequencer").of("partition 1").unready("records", "away");
         health.of("sequencer").of("partition 0").ready("records");
         assert_eq!(health.reasons(), [("sequencer partition 1 records".to_owned(), "away".to_owned())]);
+        health.of("sequencer").of("partition 0").forget();
+        assert!(!health.is_ready(), "only what that part said is forgotten");
+        health.of("sequencer").of("partition 1").forget();
+        assert_eq!(health.reasons(), []);
     }
 }

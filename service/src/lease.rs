@@ -77,6 +77,18 @@ impl Lease {
         }
     }
 
+    /// It is held now.
+    pub fn is_held(&self) -> bool {
+        self.state.borrow().is_held()
+    }
+
+    /// Waits until it is taken, or given up, after it was as told.
+    pub async fn turned(&self, was_held: bool) {
+        let mut state = self.state.subscribe();
+        // This side has the sender, so it does not end.
+        drop(state.wait_for(|state| state.is_held() != was_held).await);
+    }
+
     /// The work gets on, or would.
     pub fn is_healthy(&self) -> bool {
         self.state.borrow().healthy

@@ -2,6 +2,7 @@
 //! the sequencer writes, and what producers answer. Writes nothing.
 
 pub mod checkpoint;
+pub mod cursor;
 pub mod keys;
 pub mod producer;
 pub mod record;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use domain::fields::{InvalidField, parse_container};
-use domain::revision::{Place, Revision};
+use domain::revision::{Further, Place, Revision};
 use domain::{Container, NodeName, Partition, Partitions, Prefix, Timestamp};
 use serde::Deserialize;
 use service::redis::{Error, Store};
@@ -182,7 +182,8 @@ fn revision(mut places: BTreeMap<Partition, Place>, views: &[(NodeName, NodeView
     let further = views.iter().filter_map(|(name, view)| {
         let checkpoint = view.checkpoint.as_ref()?;
         let place = places.get(&checkpoint.partition)?;
-        (checkpoint.place.sequence > place.sequence).then(|| (name.clone(), checkpoint.place.sequence))
+        let is_further = checkpoint.place.sequence > place.sequence;
+        is_further.then(|| (name.clone(), Further::than(*place, checkpoint.place)))
     });
     let further = further.collect();
     Some(Revision { partitions: places, further })
@@ -244,13 +245,16 @@ mod tests {
     #[test]
     fn nodes_further_on_are_named() {
         let views = [at("a", 3, false), at("b", 12, false)];
-        assert_eq!(revision_of(&views).unwrap(), "0:10.000000000000000a+b=12");
+        assert_eq!(revision_of(&views).unwrap(), "0:10.000000000000000a+b=12.000000000000000c");
+        let mut same = at("b", 12, false);
+        same.1.checkpoint.as_mut().unwrap().place.writer = Writer(10);
+        assert_eq!(revision_of(&[same]).unwrap(), "0:10.000000000000000a+b=12");
     }
 
     #[test]
     fn a_watch_begins_before_what_a_rebuild_has_yet_to_apply() {
         let views = [at("a", 3, true), at("b", 9, false), at("c", 2, false)];
-        assert_eq!(revision_of(&views).unwrap(), "0:3.0000000000000003+b=9");
+        assert_eq!(revision_of(&views).unwrap(), "0:3.0000000000000003+b=9.0000000000000009");
     }
 
     #[test]

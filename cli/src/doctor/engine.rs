@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::errors::Error;
 use domain::NodeName;
-use service::causes;
+use producer::engine::dial::Line;
 use service::nats::parse_version;
 
 use super::check::Check;
@@ -20,8 +19,16 @@ const API_MIN: (u64, u64, u64) = (1, 41, 0);
 
 /// What was found, and the node's name unless it is told.
 pub(super) async fn checks(address: &EngineAddress) -> (Vec<Check>, Option<NodeName>) {
+    let failed = |why: String| {
+        let failed = Check::failed("engine", format!("cannot ask it at {address}: {why}"), advice(&why));
+        (vec![failed], None)
+    };
+    let line = match Line::to(&address.to_string()) {
+        Ok(line) => line,
+        Err(why) => return failed(why),
+    };
     let asked = async {
-        let docker = Docker::connect_with_host(&address.to_string())?.negotiate_version().await?;
+        let docker = line.docker.clone().negotiate_version().await?;
         let version = docker.version().await?;
         let before = service::clock::now();
         let info = docker.info().await?;
@@ -29,14 +36,11 @@ pub(super) async fn checks(address: &EngineAddress) -> (Vec<Check>, Option<NodeN
     };
     let answered = match tokio::time::timeout(ANSWER_TIME, asked).await {
         Err(_) => Err(format!("no answer within {} s", ANSWER_TIME.as_secs())),
-        Ok(answered) => answered.map_err(|error| causes(&error)),
+        Ok(answered) => answered.map_err(|error| line.why(&error)),
     };
     let (version, before, info, after) = match answered {
         Ok(answered) => answered,
-        Err(why) => {
-            let failed = Check::failed("engine", format!("cannot ask it at {address}: {why}"), advice(&why));
-            return (vec![failed], None);
-        }
+        Err(why) => return failed(why),
     };
     let engine = version.version.unwrap_or_default();
     let mut found = vec![Check::ok("engine", format!("version {engine} at {address}"))];

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use bollard::Docker;
 use domain::NodeName;
-use service::{Failure, causes};
+use producer::engine::dial::Line;
+use service::Failure;
 
 use crate::address::{self, EngineAddress};
 
@@ -23,16 +23,18 @@ pub(crate) struct Seen {
 /// Asks the engine who it is.
 pub(crate) async fn look(told: Option<&EngineAddress>) -> Result<Seen, Failure> {
     let address = address::engine(told)?.to_string();
+    let unanswered =
+        |why: String| Failure::unanswered(format!("cannot ask the engine at {address}: {why}; {}", advice(&why)));
+    let line = Line::to(&address).map_err(unanswered)?;
     let asked = async {
-        let docker = Docker::connect_with_host(&address)?.negotiate_version().await?;
+        let docker = line.docker.clone().negotiate_version().await?;
         docker.info().await
     };
     let info = match tokio::time::timeout(LOOK_TIME, asked).await {
         Err(_) => Err("no answer".to_owned()),
-        Ok(answered) => answered.map_err(|error| causes(&error)),
+        Ok(answered) => answered.map_err(|error| line.why(&error)),
     };
-    let info = info
-        .map_err(|why| Failure::unanswered(format!("cannot ask the engine at {address}: {why}; {}", advice(&why))))?;
+    let info = info.map_err(unanswered)?;
     Ok(Seen {
         node: info.name.as_deref().and_then(NodeName::from_engine),
         version: info.server_version.unwrap_or_default(),

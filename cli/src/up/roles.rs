@@ -1,5 +1,6 @@
 //! The roles that `up` runs, each a task.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use service::{Context, Failure, Permissions, Stop};
@@ -29,7 +30,7 @@ impl Roles {
         let watching = args.watching.config(nats(), &args.common, &args.role, data_dir);
         let ordering = args.ordering.config(nats(), &args.common, &args.role, args.partitioning);
         let projecting = role::projecting(nats(), servers.redis.clone(), &args.common, &args.role, args.partitioning);
-        let doubting = args.doubting.config(nats(), servers.redis.clone(), &args.common);
+        let doubting = args.doubting.config(nats(), servers.redis.clone(), &args.common, BTreeMap::new());
         Ok(Self([
             // It asks all others.
             spawn("reconciler", context, |context| reconciler::run(doubting, context)),

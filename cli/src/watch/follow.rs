@@ -7,8 +7,8 @@ use domain::{Partition, Record};
 use futures::StreamExt;
 use service::Failure;
 use tokio::sync::mpsc;
+use view::cursor::{Refused, check};
 
-use super::cursor::{Refused, check};
 use crate::out;
 use crate::streams::{Streams, Trouble, decode};
 
@@ -27,34 +27,55 @@ pub(crate) struct Followed {
     pub(crate) record: Record,
 }
 
-/// The watch may go on from there, as the leader says.
-pub(crate) async fn verify(streams: &Streams, partition: Partition, place: Place) -> Result<(), Trouble> {
-    let edges = streams.edges(partition).await?;
-    let found = match place.sequence {
-        0 => None,
-        sequence => streams.writer(partition, sequence).await?,
-    };
-    check(place, edges, found).map_err(|refused| Trouble::Final(refused.failure(partition, place)))
+/// What was seen of a partition.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Its place.
+    pub(crate) place: Place,
+    /// Places of its nodes that are further on, in order.
+    pub(crate) further: Vec<Place>,
 }
 
-/// Sends every record after `place`, until nobody takes them any more. Ends only for what waiting cannot heal.
+/// The watch may go on from there, as the leader says: what was seen last is still what stands there.
+pub(crate) async fn verify(streams: &Streams, partition: Partition, seen: &Seen) -> Result<(), Trouble> {
+    let edges = streams.edges(partition).await?;
+    let ahead = seen.further.iter().filter(|further| further.sequence > seen.place.sequence);
+    for place in std::iter::once(&seen.place).chain(ahead) {
+        let found = match place.sequence {
+            0 => None,
+            sequence => streams.writer(partition, sequence).await?,
+        };
+        check(*place, edges, found).map_err(|refused| Trouble::Final(failure(refused, partition, *place)))?;
+    }
+    Ok(())
+}
+
+/// What to tell the user.
+fn failure(refused: Refused, partition: Partition, place: Place) -> Failure {
+    Failure::unanswered(format!(
+        "cannot watch from {partition}:{place}: {refused}; \
+         list again (`deckwatch ps -o json`) and watch from that revision"
+    ))
+}
+
+/// Sends every record after the place that was seen, until nobody takes them any more. Ends only for what waiting cannot heal.
 pub(crate) async fn follow(
     streams: Streams,
     partition: Partition,
-    mut place: Place,
+    mut seen: Seen,
     to: mpsc::Sender<Result<Followed, Failure>>,
 ) {
     let mut told = false;
     while !to.is_closed() {
-        let before = place;
-        match read_on(&streams, partition, &mut place, &to).await {
+        let before = seen.place;
+        match read_on(&streams, partition, &mut seen, &to).await {
             Ok(()) => {}
             Err(Trouble::Final(failure)) => {
                 drop(to.send(Err(failure)).await);
                 return;
             }
             Err(Trouble::Away(reason)) => {
-                told &= place == before;
+                told &= seen.place == before;
                 if !told {
                     out::complain(&format!("the watch waits: {reason}"));
                     told = true;
@@ -65,17 +86,17 @@ pub(crate) async fn follow(
     }
 }
 
-/// Reads as long as connection and reader are the same; `place` is verified first, since a server that was away may
+/// Reads as long as connection and reader are the same; what was `seen` is verified first, since a server that was away may
 /// have come back with another past.
 async fn read_on(
     streams: &Streams,
     partition: Partition,
-    place: &mut Place,
+    seen: &mut Seen,
     to: &mpsc::Sender<Result<Followed, Failure>>,
 ) -> Result<(), Trouble> {
     let connects = streams.connects();
-    verify(streams, partition, *place).await?;
-    let mut messages = streams.read_from(partition, place.sequence.saturating_add(1)).await?;
+    verify(streams, partition, seen).await?;
+    let mut messages = streams.read_from(partition, seen.place.sequence.saturating_add(1)).await?;
     let mut first = true;
     loop {
         let next = tokio::select! {
@@ -96,17 +117,17 @@ async fn read_on(
             return Ok(());
         }
         let (sequence, record) = decode(&message)?;
-        if sequence != place.sequence.saturating_add(1) {
+        if sequence != seen.place.sequence.saturating_add(1) {
             // What a stream keeps is without holes: it was trimmed meanwhile, or is another one by now.
             if first {
-                verify(streams, partition, *place).await?;
-                return Err(Trouble::Final(Refused::TooOld.failure(partition, *place)));
+                verify(streams, partition, seen).await?;
+                return Err(Trouble::Final(failure(Refused::TooOld, partition, seen.place)));
             }
             return Ok(());
         }
         first = false;
-        *place = Place { sequence, writer: record.writer };
-        if to.send(Ok(Followed { partition, place: *place, record })).await.is_err() {
+        seen.place = Place { sequence, writer: record.writer };
+        if to.send(Ok(Followed { partition, place: seen.place, record })).await.is_err() {
             return Ok(());
         }
     }

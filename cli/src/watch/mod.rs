@@ -1,23 +1,21 @@
 //! `watch`: changes in order, one a line.
 
-pub(crate) mod cursor;
 mod follow;
 pub(crate) mod line;
 
 use std::time::Duration;
 
-use domain::revision::Place;
-use domain::{Partition, Revision};
+use domain::Revision;
 use service::Failure;
 use service::args::{CommonArgs, NatsArgs};
 use tokio::sync::mpsc;
+use view::cursor::Cursor;
 
 use crate::ask::{self, Plain};
 use crate::filter::Filters;
 use crate::out::{self, Ended};
 use crate::streams::Streams;
-use cursor::Cursor;
-use follow::{Followed, follow, verify};
+use follow::{Followed, Seen, follow, verify};
 
 /// Most records that are read ahead of what is written.
 const AHEAD_MAX: usize = 256;
@@ -81,20 +79,25 @@ async fn start(streams: &Streams, from: Option<Revision>) -> Result<Cursor, Fail
         for partition in streams.partitions.all() {
             revision.partitions.insert(partition, streams.end(partition).await?);
         }
-        return Cursor::at(revision, streams.partitions);
+        return cursor(revision, streams);
     };
-    let cursor = Cursor::at(revision, streams.partitions)?;
-    for (partition, place) in &cursor.revision().partitions {
-        verify(streams, *partition, *place).await?;
+    let cursor = cursor(revision, streams)?;
+    for (partition, place, further) in cursor.places() {
+        verify(streams, partition, &Seen { place, further }).await?;
     }
     Ok(cursor)
 }
 
+fn cursor(revision: Revision, streams: &Streams) -> Result<Cursor, Failure> {
+    Cursor::at(revision, streams.partitions).map_err(|foreign| {
+        Failure::unanswered(format!("{foreign}; list again (`deckwatch ps -o json`) and watch from that revision"))
+    })
+}
+
 async fn go_on(streams: &Streams, mut cursor: Cursor, args: &Args) -> Result<(), Ended> {
     let (sender, mut records) = mpsc::channel(AHEAD_MAX);
-    let places: Vec<(Partition, Place)> = cursor.revision().partitions.iter().map(|(p, place)| (*p, *place)).collect();
-    for (partition, place) in places {
-        tokio::spawn(follow(streams.clone(), partition, place, sender.clone()));
+    for (partition, place, further) in cursor.places() {
+        tokio::spawn(follow(streams.clone(), partition, Seen { place, further }, sender.clone()));
     }
     drop(sender);
     let mut left = args.count.unwrap_or(u64::MAX);
@@ -116,7 +119,7 @@ async fn go_on(streams: &Streams, mut cursor: Cursor, args: &Args) -> Result<(),
             continue;
         }
         match args.output {
-            Plain::Json => out::line(&domain::json::record(&record, cursor.revision()).to_string())?,
+            Plain::Json => out::line(&domain::json::record(&record, &cursor.revision()).to_string())?,
             Plain::Table => out::line(&line::line(&record))?,
         }
         left -= 1;

@@ -315,7 +315,7 @@ fn a_closed_epoch_has_an_open_gap() {
 #[test]
 fn a_producer_that_was_passed_is_told_once_for_each_sign_of_life() {
     check("1.1h 2.1h1:1 beat1:1 wake", "1.1 2.1");
-    check("1.1h 2.1h1:1 beat1:1 read read", "1.1 2.1 passed(2)");
+    check("1.1h 2.1h1:1 beat1:1 read read", "1.1 2.1 passed(1)");
     check("1.1h@7 beat1:1 read beat1:1 read", "1.1 passed(1) passed(1)");
     check("1.1h close beat1:1 read", "1.1 lost(1.2- StreamCut) passed(1)");
 }

@@ -124,7 +124,9 @@ impl Core {
         always: bool,
     ) {
         let mut state = self.state();
-        let missed = cause == Cause::Snapshot && event.is_none() && state.view.is_stated();
+        // A look that was begun in an older epoch may find the end of what this one never knew.
+        let known = state.view.published(&id).is_some();
+        let missed = cause == Cause::Snapshot && event.is_none() && known && state.view.is_stated();
         let cause = self.cause(cause);
         let counts = tick.epoch == state.epoch && state.window.is_open();
         let as_of = AsOf { epoch: tick.epoch, tick: tick.number };

@@ -99,3 +99,14 @@ fn a_removal_while_the_engine_was_not_heard_was_not_missed() {
     assert_eq!(found_gone(false), []);
     assert_eq!(found_gone(true), [DriftKind::MissedEvent]);
 }
+
+#[test]
+fn a_removal_of_what_this_epoch_never_knew_was_not_missed() {
+    let core = core();
+    state_all(&core, 0);
+    begin(&core, 2);
+    let tick = core.tick();
+    core.listed(&[], tick, true);
+    core.gone(core.tick(), inspected(0).container.id, &Gone::Missing, Cause::Snapshot, None, false);
+    assert_eq!((said(&core), core.stated_epoch()), (Vec::new(), Some(2)));
+}

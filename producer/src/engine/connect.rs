@@ -16,6 +16,7 @@ use futures::stream::BoxStream;
 use service::causes;
 use sha2::{Digest, Sha256};
 
+use super::dial::Line;
 use super::events::{CONTAINER_ACTIONS, NETWORK_ACTIONS};
 use super::simulated::Simulated;
 use super::state::parse_time;
@@ -61,6 +62,8 @@ enum Api {
 pub(crate) struct Connection {
     api: Api,
     address: String,
+    /// Kept for as long as the engine is asked.
+    _line: Option<Line>,
     /// The engine, as it names itself.
     pub(crate) engine: Engine,
     /// The engine's own name.
@@ -95,6 +98,7 @@ impl Connection {
             Place::Here(simulated) => Ok(Self {
                 api: Api::Simulated(Arc::clone(simulated)),
                 address: place.to_string(),
+                _line: None,
                 engine: simulated.engine(),
                 name: String::new(),
                 clock_ahead: 0,
@@ -104,8 +108,10 @@ impl Connection {
     }
 
     async fn open_docker(address: &str) -> Result<Self, Unanswered> {
-        let told = |error: &Error| Unanswered::Away(format!("cannot reach the engine at {address}: {}", causes(error)));
-        let docker = Docker::connect_with_host(address).map_err(|error| told(&error))?.with_timeout(ANSWER_MAX);
+        let away = |why: &str| Unanswered::Away(format!("cannot reach the engine at {address}: {why}"));
+        let line = Line::to(address).map_err(|why| away(&why))?;
+        let told = |error: &Error| away(&line.why(error));
+        let docker = line.docker.clone().with_timeout(ANSWER_MAX);
         let asked = tokio::time::timeout(PING_MAX * 2, async {
             let docker = docker.negotiate_version().await?;
             let version = docker.version().await?;
@@ -124,6 +130,7 @@ impl Connection {
         Ok(Self {
             api: Api::Docker(docker),
             address: address.to_owned(),
+            _line: Some(line),
             name: info.name.clone().unwrap_or_default(),
             engine: describe(&info, &version, podman),
             clock_ahead,

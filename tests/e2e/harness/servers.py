@@ -36,6 +36,16 @@ class NatsServer:
         assert not self.process.running
         shutil.rmtree(self._store)
 
+    def save(self, folder: Path) -> None:
+        """Copies its data as they are. It must not run."""
+        assert not self.process.running
+        shutil.copytree(self._store, folder)
+
+    def restore(self, folder: Path) -> None:
+        """Its data are those that were saved. It must not run."""
+        self.wipe()
+        shutil.copytree(folder, self._store)
+
     async def _has_jetstream(self) -> bool:
         try:
             async with connection(self.url, timeout=1) as client:

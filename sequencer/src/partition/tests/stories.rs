@@ -303,9 +303,9 @@ fn a_passed_epoch_is_named_until_it_is_noted() {
     desk.beat(1, 5);
     desk.wait(1);
     let named = |passed_epoch| [Effect::Statement { node: node("n1"), passed_epoch }];
-    assert_eq!(desk.partition.take_effects(), named(2));
+    assert_eq!(desk.partition.take_effects(), named(1));
     desk.wait(300);
-    assert_eq!(desk.partition.take_effects(), named(2));
+    assert_eq!(desk.partition.take_effects(), named(1));
     desk.step(Input::Noted(node("n1")));
     desk.wait(300);
     assert_eq!(desk.partition.take_effects(), named(0));
