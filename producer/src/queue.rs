@@ -26,7 +26,7 @@ pub(crate) struct Span {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason= "nearly all of them are items")]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are items")]
 enum Waiting {
     Here(Item),
     InSpool(Span),

@@ -1,4 +1,4 @@
-//! One entry of the spool's files: its length, a checksum, and an observation as history.
+//! One entry of the spool's files: its length, a CRC-32, and an observation as history.
 
 use domain::wire::Wire;
 use domain::{Batch, Instance, NodeName, Observation};
@@ -23,7 +23,7 @@ pub(super) fn encode(node: &NodeName, observation: Observation) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = Vec::with_capacity(HEAD + payload.len());
     bytes.extend_from_slice(&length);
-    bytes.extend_from_slice(&checksum(&payload).to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
     bytes.extend_from_slice(&payload);
     bytes
 }
@@ -51,7 +51,7 @@ impl<'a> Entries<'a> {
         let begin = self.at.checked_add(HEAD)?;
         let end = begin.checked_add(length)?;
         let payload = self.bytes.get(begin..end)?;
-        if self.word(self.at + 4)? != checksum(payload) {
+        if self.word(self.at + 4)? != crc32fast::hash(payload) {
             return None;
         }
         let mut observations = Batch::decode(payload).ok()?.observations;
@@ -70,38 +70,10 @@ impl Iterator for Entries<'_> {
     }
 }
 
-/// CRC-32 as of Ethernet: any burst of up to 32 flipped bits shows.
-fn checksum(bytes: &[u8]) -> u32 {
-    const TABLE: [u32; 256] = table();
-    let crc = bytes.iter().fold(!0u32, |crc, byte| TABLE[usize::from(crc.to_le_bytes()[0] ^ byte)] ^ (crc >> 8));
-    !crc
-}
-
-const fn table() -> [u32; 256] {
-    let mut table = [0; 256];
-    let mut index = 0u32;
-    while index < 256 {
-        let mut crc = index;
-        let mut bit = 0;
-        while bit < 8 {
-            crc = if crc & 1 == 1 { 0xEDB8_8320 ^ (crc >> 1) } else { crc >> 1 };
-            bit += 1;
-        }
-        table[index as usize] = crc;
-        index += 1;
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::spool::tests::{event, node};
-
-    #[test]
-    fn the_checksum_is_that_of_ethernet() {
-        assert_eq!(checksum(b"123456789"), 0xCBF4_3926);
-    }
 
     fn file(numbers: std::ops::RangeInclusive<u64>) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
