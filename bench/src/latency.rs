@@ -20,26 +20,38 @@ pub(crate) struct Samples {
     readings: Vec<u64>,
 }
 
-/// Samples until dropped. An observation bears the producer's clock, which is this machine's.
-pub(crate) async fn sample(settings: &Settings, keys: &[String], into: &mut Samples) -> Result<(), Failure> {
-    let mut tracked = Tracked::open(settings, "observed_at").await?;
-    let first = tracked.read(keys.iter()).await?;
-    let mut seen: BTreeMap<String, Option<String>> = keys.iter().cloned().zip(first).collect();
-    while into.latencies.len() < SAMPLES_MAX {
-        let changed = tracked.changed().await?;
-        let begin = Instant::now();
-        let read = tracked.read(changed.iter()).await?;
-        let now = service::clock::now();
-        into.readings.push(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
-        for (key, observed_at) in changed.into_iter().zip(read) {
-            let at = observed_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
-            let is_news = seen.insert(key, observed_at.clone()) != Some(observed_at);
-            if let Some(at) = at.filter(|_| is_news) {
-                into.latencies.push(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0));
+/// Watches containers in Redis.
+pub(crate) struct Sampler {
+    tracked: Tracked,
+    seen: BTreeMap<String, Option<String>>,
+}
+
+impl Sampler {
+    /// Knows what is there now: only what comes after it is a sample.
+    pub(crate) async fn open(settings: &Settings, keys: &[String]) -> Result<Self, Failure> {
+        let mut tracked = Tracked::open(settings, "observed_at").await?;
+        let first = tracked.read(keys.iter()).await?;
+        Ok(Self { tracked, seen: keys.iter().cloned().zip(first).collect() })
+    }
+
+    /// Samples until dropped. An observation bears the producer's clock, which is this machine's.
+    pub(crate) async fn sample(&mut self, into: &mut Samples) -> Result<(), Failure> {
+        while into.latencies.len() < SAMPLES_MAX {
+            let changed = self.tracked.changed().await?;
+            let begin = Instant::now();
+            let read = self.tracked.read(changed.iter()).await?;
+            let now = service::clock::now();
+            into.readings.push(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            for (key, observed_at) in changed.into_iter().zip(read) {
+                let at = observed_at.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
+                let is_news = self.seen.insert(key, observed_at.clone()) != Some(observed_at);
+                if let Some(at) = at.filter(|_| is_news) {
+                    into.latencies.push(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0));
+                }
             }
         }
+        std::future::pending().await
     }
-    std::future::pending().await
 }
 
 impl Samples {

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::child::{Child, Program};
 use crate::fleet::Fleet;
-use crate::latency::{Samples, sample};
+use crate::latency::{Sampler, Samples};
 use crate::load::{Stored, make};
 use crate::meter::{Meter, Reading, between};
 use crate::report::{Latency, Load, Part, Ratio, Report};
@@ -142,12 +142,17 @@ impl<'a> Bench<'a> {
         let next = fleet.next(SAMPLED_MAX);
         let keys: Vec<String> = next.map(|(node, id)| config.prefix.container_key(node, &id)).collect();
         let (mut samples, step) = (Samples::default(), config.step("latency at a steady rate"));
+        let mut sampler = Sampler::open(&config.redis, &keys).await?;
+        // What was made counts however late it comes: the slowest are not to be left out.
+        let steady = async {
+            make(fleet, stored, Some(rate), config.time, &step).await;
+            stored.drained(fleet).await
+        };
         tokio::select! {
-            failed = sample(&config.redis, &keys, &mut samples) => failed?,
-            () = make(fleet, stored, Some(rate), config.time, &step) => {}
+            failed = sampler.sample(&mut samples) => failed?,
+            drained = steady => drained?,
         }
         let latency = samples.report(rate);
-        stored.drained(fleet).await?;
         start::check_picture(config, &self.store, fleet).await?;
 
         let rest = config.time.max(config.heartbeat.max(config.interval).saturating_mul(RESTING_BEATS));

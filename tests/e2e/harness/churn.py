@@ -64,7 +64,7 @@ class Churn:
                     self.done += 1
                 self._stop.wait(self._pause)
         except BaseException as error:  # a thread's failure is the test's
-            self._failures.append(error)
+            self._failures.append((error, getattr(error, "explanation", None)))
         finally:
             client.close()
 

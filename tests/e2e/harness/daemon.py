@@ -41,6 +41,8 @@ class Daemon:
         self.folder = Path(tempfile.mkdtemp(prefix=f"deckwatch-{name}-"))
         self.address = f"unix://{self.folder}/docker.sock"
         self._run = run
+        # Who may use it is said by its socket, as of the machine's own.
+        self.folder.chmod(0o711)
         (self.folder / "daemon.json").write_text("{}")
         # A network namespace of its own, which ends with it: two daemons in one take each other's bridges away.
         argv = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"] if bridged else ["unshare", "--net"]
