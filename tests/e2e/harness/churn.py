@@ -25,7 +25,7 @@ class Churn:
         self._engine, self._pause = engine, pause
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(threads)]
-        self._failures: list[BaseException] = []
+        self._failures: list[tuple[BaseException, str | None]] = []
         self.done = 0
         self._lock = threading.Lock()
 
