@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import stream
+from harness.members import Members
 from harness.order import assert_ordered
 from harness.ports import free_port
 from harness.process import Process
@@ -15,7 +16,6 @@ from harness.store import Store
 from harness.wait import eventually
 
 import clock
-from cluster import Cluster
 from disk import Disk, can_mount
 from engine import Engine
 from ledger import Ledger
@@ -73,7 +73,7 @@ class World:
         self.links: dict[str, Link] = {}
         self.engines: dict[str, Engine] = {}
         self.loads: dict[str, Load] = {}
-        self.nats = Cluster(folder) if plan.servers > 1 else Nats(folder)
+        self.nats = Members(folder) if plan.servers > 1 else Nats(folder)
         self.redis = Redis(folder)
         self.ledger = Ledger()
         # A copy of the record is not what was written: what it lacks no reader of it can know.
@@ -127,7 +127,7 @@ class World:
 
     @property
     def servers(self) -> list[Process]:
-        nats = self.nats.members if isinstance(self.nats, Cluster) else [self.nats]
+        nats = self.nats.members if isinstance(self.nats, Members) else [self.nats]
         return [self.redis.process, *(each.process for each in nats)]
 
     # --- its parts ---

@@ -1,10 +1,8 @@
 """One of three nats-servers: killed, frozen, or with a file that its disk has cut short or changed."""
 
-import asyncio
 import json
 import signal
 
-from harness.connection import connection
 from harness.paths import BINARY, environment
 from harness.process import Process
 from harness.wait import eventually
@@ -27,7 +25,7 @@ class Killed(MemberFault):
         self._leader = leader
 
     def begin(self, world):
-        number = leader(world, STATE) if self._leader else world.dice.randrange(len(world.nats.members))
+        number = world.nats.leader(STATE) if self._leader else world.dice.randrange(len(world.nats.members))
         self._member = world.nats.members[number]
         self._member.kill()
 
@@ -41,7 +39,7 @@ class Frozen(MemberFault):
     hold = 12
 
     def begin(self, world):
-        self._member = world.nats.members[leader(world, STATE)]
+        self._member = world.nats.members[world.nats.leader(STATE)]
         self._member.process.signal(signal.SIGSTOP)
 
     def end(self, world):
@@ -69,7 +67,7 @@ class Damaged(MemberFault):
 
     def begin(self, world):
         listed = eventually(lambda: world.ask("ps", "-o", "json").json["revision"], 30, "ps names a revision")
-        self._revision, self._number = listed, leader(world, self._stream)
+        self._revision, self._number = listed, world.nats.leader(self._stream)
         self._member = world.nats.members[self._number]
         self._member.kill()
         world.damaged = True
@@ -127,31 +125,12 @@ def places(revision: str) -> list[int]:
     return [int(partition.partition(":")[2].partition(".")[0]), *(int(each.partition("=")[2]) for each in further)]
 
 
-def leader(world, stream: str) -> int:
-    """The number of the server that leads a stream."""
-
-    def known() -> int | None:
-        name = _ask(world, f"STREAM.INFO.{stream}", {})["cluster"].get("leader")
-        return int(name.removeprefix("n")) if name else None
-
-    return eventually(known, 30, f"{stream} has a leader")
-
-
 def leads(world, stream: str, number: int) -> bool:
     """It does; or the one that does is asked to give way to it."""
-    if leader(world, stream) == number:
+    if world.nats.leader(stream) == number:
         return True
-    _ask(world, f"STREAM.LEADER.STEPDOWN.{stream}", {"placement": {"preferred": f"n{number}"}})
-    return leader(world, stream) == number
-
-
-def _ask(world, what: str, request: dict) -> dict:
-    async def ask() -> dict:
-        async with connection(world.nats.url) as client:
-            answer = await client.request(f"$JS.API.{what}", json.dumps(request).encode(), timeout=5)
-            return json.loads(answer.data)
-
-    return asyncio.run(ask())
+    world.nats.ask(f"STREAM.LEADER.STEPDOWN.{stream}", {"placement": {"preferred": f"n{number}"}})
+    return world.nats.leader(stream) == number
 
 
 def faults() -> list[Fault]:

@@ -68,3 +68,17 @@ class Process:
             text = path.read_text(errors="replace").splitlines() if path.exists() else []
             parts += [f"--- {path.name}, last {lines} of {len(text)} lines", *text[-lines:]]
         return "\n".join(parts)
+
+
+class Processes:
+    """Several, ended and told of as one."""
+
+    def __init__(self, processes: list[Process]):
+        self._processes = processes
+
+    def stop(self) -> None:
+        for process in self._processes:
+            process.stop()
+
+    def tail(self) -> str:
+        return "\n".join(process.tail(15) for process in self._processes)

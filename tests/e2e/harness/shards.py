@@ -9,26 +9,12 @@ from redis.sentinel import Sentinel
 
 from harness.paths import tool
 from harness.ports import free_port
-from harness.process import Process
+from harness.process import Process, Processes
 from harness.servers import RedisServer
 from harness.wait import eventually
 
 SERVICE = "main"
 SLOTS = 16384
-
-
-class Processes:
-    """Several, ended and told of as one."""
-
-    def __init__(self, processes: list[Process]):
-        self._processes = processes
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.stop()
-
-    def tail(self) -> str:
-        return "\n".join(process.tail(15) for process in self._processes)
 
 
 class RedisGroup:

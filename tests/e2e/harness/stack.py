@@ -5,6 +5,7 @@ from pathlib import Path
 from harness import http
 from harness.engine import Engine
 from harness.paths import BINARY, environment
+from harness.members import Members
 from harness.picture import Picture
 from harness.ports import free_port
 from harness.process import Process
@@ -70,15 +71,16 @@ class Stack(Picture):
         watched: str | None = None,
         settings: dict[str, str] | None = None,
         redis: RedisServer | RedisGroup | None = None,
+        nats: Members | None = None,
     ):
         """`watched` is the address at which the producer asks the engine, where that is not the engine's own.
 
-        `settings` are variables of all roles' environment. `redis` is the store, where that is not one server;
-        it runs already.
+        `settings` are variables of all roles' environment. `redis` and `nats` are those servers, where each is
+        more than one; they run already.
         """
         self.folder = folder
         self.settings = settings or {}
-        self.nats, self.redis = NatsServer(folder), redis or RedisServer(folder)
+        self.nats, self.redis = nats or NatsServer(folder), redis or RedisServer(folder)
         super().__init__(engine, node, self.nats.url, Store(self.redis.client(), node))
         self.sequencer = self.make_sequencer("sequencer")
         self.projector = self.make_projector("projector")
@@ -117,7 +119,8 @@ class Stack(Picture):
     def launch(self) -> None:
         """All of it runs and is ready; what Redis says is the caller's to await."""
         alive.append(self)
-        self.nats.start()
+        if isinstance(self.nats, NatsServer):
+            self.nats.start()
         if isinstance(self.redis, RedisServer):
             self.redis.start()
         for role in self.roles:

@@ -1,4 +1,4 @@
-"""Three nats-servers as one cluster, each restartable on its own port and data."""
+"""Three nats-servers that are one, each restartable on its own port and data."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.connection import connection
 from harness.paths import tool
 from harness.ports import free_port, listening
-from harness.process import Process
+from harness.process import Process, Processes
 from harness.wait import eventually
 
 SIZE = 3
@@ -16,7 +16,7 @@ UP_MAX = 60
 
 
 class Member:
-    """One server of the cluster."""
+    """One of them."""
 
     def __init__(self, folder: Path, number: int, routes: list[str], route: int):
         self.port, self._monitor = free_port(), free_port()
@@ -27,7 +27,7 @@ class Member:
         config.write_text(
             f'listen: "127.0.0.1:{self.port}"\nserver_name: n{number}\nhttp: "127.0.0.1:{self._monitor}"\n'
             f'jetstream {{ store_dir: "{self.store}", sync_interval: always }}\n'
-            f'cluster {{ name: chaos, listen: "127.0.0.1:{route}", no_advertise: true\n'
+            f'cluster {{ name: three, listen: "127.0.0.1:{route}", no_advertise: true\n'
             f"routes: {json.dumps(routes)} }}\n"
         )
         self.process = Process(f"nats-server-{number}", [tool("nats-server"), "-c", config], folder)
@@ -47,7 +47,7 @@ class Member:
             raise AssertionError(f"{self.process.name}: {error}") from None
 
 
-class Cluster:
+class Members:
     """As one server: `url` is the first one's."""
 
     def __init__(self, folder: Path):
@@ -55,6 +55,7 @@ class Cluster:
         routes = [f"nats://127.0.0.1:{port}" for port in ports]
         self.members = [Member(folder, number, routes, port) for number, port in enumerate(ports)]
         self.url = self.members[0].url
+        self.process = Processes([member.process for member in self.members])
 
     @property
     def urls(self) -> list[str]:
@@ -74,6 +75,25 @@ class Cluster:
     def stop(self) -> None:
         for member in self.members:
             member.process.stop()
+
+    def ask(self, what: str, request: dict | None = None) -> dict:
+        """What the first one answers to a question to JetStream."""
+
+        async def ask() -> dict:
+            async with connection(self.url) as client:
+                answer = await client.request(f"$JS.API.{what}", json.dumps(request or {}).encode(), timeout=5)
+                return json.loads(answer.data)
+
+        return asyncio.run(ask())
+
+    def leader(self, stream: str) -> int:
+        """The number of the one that leads a stream."""
+
+        def known() -> int | None:
+            name = self.ask(f"STREAM.INFO.{stream}").get("cluster", {}).get("leader")
+            return int(name.removeprefix("n")) if name else None
+
+        return eventually(known, 30, f"{stream} has a leader")
 
 
 async def _has_jetstream(url: str) -> bool:
