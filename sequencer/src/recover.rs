@@ -155,19 +155,21 @@ fn begin(raw: Extent, recovery: Option<Recovery>) -> (u64, bool) {
 }
 
 /// The last record of each subject, in the stream's order, up to and with `last`.
+///
+/// The server that reads may lag behind the leader, which said what is last: it begins with what it has, and what it
+/// lacks follows.
 async fn read_last_records(stream: &Stream, all: String, last: u64) -> Result<Recalled, Broken> {
-    let (mut recovered, mut recovery) = (BTreeMap::new(), None);
-    let (mut records, expected) = Records::open(stream, all, DeliverPolicy::LastPerSubject).await?;
-    for _ in 0..expected {
+    let mut recovered = BTreeMap::new();
+    let (mut records, _) = Records::open(stream, all, DeliverPolicy::LastPerSubject).await?;
+    loop {
         let Read { sequence, record } = in_time(records.next()).await?;
         if sequence > last {
             return Err(Broken::because("another sequencer writes at the same time"));
         }
+        let mut recovery = None;
         match record {
             Ok(record) => {
-                if sequence == last {
-                    recovery = Some(record.recovery);
-                }
+                recovery = Some(record.recovery);
                 fold_recovered(&mut recovered, record);
             }
             Err(error) => {
@@ -175,8 +177,10 @@ async fn read_last_records(stream: &Stream, all: String, last: u64) -> Result<Re
                 tracing::error!(sequence, %error, "a record that cannot be read is passed over");
             }
         }
+        if sequence == last {
+            return Ok((recovered, recovery));
+        }
     }
-    Ok((recovered, recovery))
 }
 
 /// The last message of this partition in the stream of observations, from its leader; 0 if none is kept.

@@ -1,0 +1,63 @@
+"""One of three nats-servers was away and lags behind: who reads there does not take what it has for all there is."""
+
+import time
+
+import pytest
+
+from harness.churn import Churn
+from harness.members import Members
+from harness.stack import BRISK, Stack
+from harness.wait import eventually
+
+# Seconds in which a server that comes back may lag.
+LAG = 2
+# Records that it lacks.
+AWAY = 200
+STATE = "DECKWATCH_STATE_0"
+
+
+@pytest.fixture
+def members(tmp_path):
+    members = Members(tmp_path)
+    try:
+        members.start()
+        yield members
+    finally:
+        members.stop()
+
+
+@pytest.fixture
+def stack(tmp_path, engine, binary, members):
+    stack = Stack(tmp_path, engine, settings=BRISK | {"DECKWATCH_REPLICAS": "3"}, nats=members)
+    try:
+        yield stack.start()
+    finally:
+        stack.stop()
+
+
+def test_a_sequencer_recovers_all(stack, containers, members):
+    """One life after another begins while a server comes back: no stamp is written twice."""
+    with Churn(containers, threads=2, pause=0.01):
+        for member in members.members[1:]:
+            member.kill()
+            wait_written(stack, AWAY)
+            member.process.start()
+            back, lives = time.monotonic(), 0
+            while time.monotonic() < back + LAG:
+                stack.sequencer.stop()
+                stack.sequencer.start()
+                stack.sequencer.wait_ready()
+                lives += 1
+            wait_written(stack, 1)
+            print(f"{lives} lives")
+    _, story = stack.wait_settled(60)
+    assert story.epochs == [1] and not story.stamp_gaps and not story.engine_gaps
+
+
+def wait_written(stack: Stack, more: int) -> None:
+    before = eventually(lambda: written(stack), 60, "the record has a leader")
+    eventually(lambda: written(stack) >= before + more, 60, f"{more} records more")
+
+
+def written(stack: Stack) -> int:
+    return stack.nats.ask(f"STREAM.INFO.{STATE}")["state"]["last_seq"]
