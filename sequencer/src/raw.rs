@@ -21,6 +21,7 @@ pub(crate) async fn read_from(
     let reader = stream.create_consumer(pull::OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: sequence.max(1) },
         filter_subject: config.prefix.raw_stored(partition),
+        max_expires: service::nats::READ_TIME,
         ..pull::OrderedConfig::default()
     });
     let reader = reader.await.map_err(|error| Broken::new("cannot read the observations", &error))?;

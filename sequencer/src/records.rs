@@ -35,6 +35,7 @@ impl Records {
             inactive_threshold: READER_KEPT,
             memory_storage: true,
             num_replicas: 1,
+            max_expires: service::nats::READ_TIME,
             ..pull::Config::default()
         });
         let reader = reader.await.map_err(|error| failed(&error))?;

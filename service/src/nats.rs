@@ -28,6 +28,10 @@ const PING_TIME: Duration = Duration::from_secs(5);
 /// How long an answer may take, unless who asks says otherwise. A server of a cluster whose leader has just gone answers
 /// nothing: whoever then waits for long is late when there is a new one.
 const ANSWER_TIME: Duration = Duration::from_secs(4);
+/// How long a server keeps a reader's request for messages. The client has a sign of life twice in this time, and makes
+/// a reader anew after twice this time without any: so long is a partition unread when the server of a cluster that had
+/// its reader is gone. (async-nats `jetstream/consumer/pull.rs`: `ordered_batch_config`, `Ordered::poll_next`)
+pub const READ_TIME: Duration = Duration::from_secs(3);
 
 /// What stands before each certificate in a file.
 const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----";

@@ -232,6 +232,7 @@ impl State {
         let doing = "reading the record";
         let config = OrderedConfig {
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            max_expires: service::nats::READ_TIME,
             ..OrderedConfig::default()
         };
         let consumer = self.stream.create_consumer(config).await.map_err(unreachable(doing))?;
