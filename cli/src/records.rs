@@ -1,6 +1,7 @@
 //! Records that stand now, read once, newest last.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
 use domain::revision::Place;
@@ -13,6 +14,8 @@ use crate::streams::{Streams, Trouble, decode};
 
 /// Most records that are kept of a partition, and shown of all: the newest ones.
 const RECORDS_MAX: usize = 10_000;
+/// How long the server may be silent while there is more.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// A record in its place.
 pub(crate) struct Placed {
@@ -96,7 +99,8 @@ pub(crate) fn day_and_time(time: Timestamp) -> String {
     time.to_string().get(..19).unwrap_or_default().replace('T', " ")
 }
 
-/// Reads what stands now under some subjects of a partition.
+/// Reads what stands now under some subjects of a partition, up to and with what their leader says is the last: the
+/// server that reads may lag behind.
 pub(crate) async fn read(
     streams: &Streams,
     partition: Partition,
@@ -104,20 +108,19 @@ pub(crate) async fn read(
     policy: DeliverPolicy,
     mut take: impl FnMut(u64, Record),
 ) -> Result<(), Failure> {
-    let (mut messages, mut left) = streams.read_subjects(partition, subjects, policy).await?;
-    while left > 0 {
-        let message = match messages.next().await {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(Trouble::Away(format!("NATS does not go on: {error}")).into()),
-            None => return Err(Trouble::Away("NATS ended the reading".to_owned()).into()),
-        };
+    let Some(last) = streams.last_of(partition, &subjects).await? else { return Ok(()) };
+    let mut messages = streams.read_subjects(partition, subjects, policy).await?;
+    loop {
+        let message = tokio::time::timeout(SILENCE_MAX, messages.next()).await;
+        let message = message.map_err(|_| Trouble::Away("NATS does not tell all the records that it has".to_owned()))?;
+        let message = message.ok_or_else(|| Trouble::Away("NATS ended the reading".to_owned()))?;
+        let message = message.map_err(|error| Trouble::Away(format!("NATS does not go on: {error}")))?;
         let (sequence, record) = decode(&message)?;
         take(sequence, record);
-        // What was trimmed meanwhile does not come.
-        let pending = message.info().map_or(0, |info| info.pending);
-        left = (left - 1).min(pending);
+        if sequence >= last {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

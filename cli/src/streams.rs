@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::pull::{self, Config};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy};
 use async_nats::jetstream::context::GetStreamErrorKind;
-use async_nats::jetstream::stream::{RawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, ErrorCode};
 use async_nats::{Client, Statistics};
 use domain::partition::Partitions;
@@ -136,16 +136,31 @@ impl Streams {
         self.pull(partition, reader(start, Vec::new())).await
     }
 
-    /// Reads all of some subjects; also says how many records there are.
+    /// Reads all of some subjects.
     pub(crate) async fn read_subjects(
         &self,
         partition: Partition,
         subjects: Vec<String>,
         policy: DeliverPolicy,
-    ) -> Result<(pull::Stream, u64), Trouble> {
-        let consumer = self.consumer(partition, reader(policy, subjects)).await?;
-        let pending = consumer.cached_info().num_pending;
-        Ok((messages(&consumer).await?, pending))
+    ) -> Result<pull::Stream, Trouble> {
+        self.pull(partition, reader(policy, subjects)).await
+    }
+
+    /// The sequence of the last record under some subjects, which may have wildcards, as the leader has it.
+    pub(crate) async fn last_of(&self, partition: Partition, subjects: &[String]) -> Result<Option<u64>, Trouble> {
+        let stream = self.stream(partition).await?;
+        let mut last = None;
+        for subject in subjects {
+            match stream.get_last_raw_message_by_subject(subject).await {
+                Ok(message) => last = last.max(Some(message.sequence)),
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+                Err(error) => {
+                    let name = self.prefix.state_stream(partition);
+                    return Err(Trouble::Away(format!("cannot read the last record of the stream {name}: {error}")));
+                }
+            }
+        }
+        Ok(last)
     }
 
     /// Every subject of the partition that fits the filter.

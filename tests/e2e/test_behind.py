@@ -58,6 +58,28 @@ def test_a_sequencer_recovers_all(stack, containers, members):
     assert story.epochs == [1] and not story.stamp_gaps and not story.engine_gaps
 
 
+def test_a_history_is_whole(stack, containers, members):
+    """Asked again and again while a server comes back that lacks all of it."""
+    member = members.members[2]
+    member.kill()
+    with Churn(containers, threads=2, pause=0.01):
+        wait_written(stack, AWAY)
+    container = containers.run(STUBBORN)
+    stack.wait_settled(60)
+    told = history(stack, container.id)
+    assert told
+    member.process.start()
+    back = time.monotonic()
+    while time.monotonic() < back + LAG:
+        assert history(stack, container.id) == told
+
+
+def history(stack: Stack, container: str) -> list[dict]:
+    answer = stack.ask("history", container, "-o", "json")
+    assert answer.code == 0, answer
+    return answer.lines
+
+
 def test_a_reader_goes_with_its_server(stack, containers, members):
     """The sequencer's connection stays, and the streams keep their leaders; only what it reads by is gone."""
     for stream in ("DECKWATCH_RAW", STATE):
