@@ -5,7 +5,7 @@ unexport CARGO_TARGET_DIR
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help up build test unit servers e2e faults chaos lint fuzz grpc check-up tools clean need-cargo need-engine
+.PHONY: help up build test unit servers e2e faults chaos lint fuzz mutants grpc check-up tools clean need-cargo need-engine
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -48,9 +48,12 @@ lint: need-cargo ## check format, lints, licences, unused dependencies and scrip
 	.tools/bin/cargo-machete
 	.tools/bin/shellcheck scripts/* deploy/nats-health .ci/run
 
-fuzz: need-cargo ## fuzz one target for a minute: names, messages or engine; flags: make fuzz ARGS="engine -max_total_time=600"
+fuzz: need-cargo ## fuzz one target for a minute: names, messages, engine or spool; flags: make fuzz ARGS="engine -max_total_time=600"
 	@scripts/tools fuzz
 	scripts/fuzz $(ARGS)
+
+mutants: need-cargo ## put each deliberate fault into the code, and see a test fail; one: make mutants ARGS=<name>
+	scripts/mutants $(ARGS)
 
 grpc: need-cargo ## check the gateway's services, which are behind a feature
 	cargo check --package proto --features grpc --all-targets

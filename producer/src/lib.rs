@@ -23,6 +23,8 @@ mod scene;
 mod sender;
 mod services;
 mod spool;
+#[cfg(feature = "fuzz")]
+pub use spool::fuzz as spool_fuzz;
 mod statement;
 mod ticks;
 mod view;

@@ -5,6 +5,8 @@
 //! 3. What is read back is known by its place: sent twice, it counts once.
 
 mod entry;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod log;
 #[cfg(test)]
 mod tests;

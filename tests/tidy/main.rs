@@ -3,6 +3,7 @@
 mod crates;
 mod documents;
 mod files;
+mod mutants;
 
 use std::path::PathBuf;
 

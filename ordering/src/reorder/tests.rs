@@ -348,3 +348,32 @@ fn a_wake_is_due_while_something_is_missing() {
     reorder.step(30, parse("1.2", 30, 1), &mut out);
     assert_eq!(reorder.deadline(), None);
 }
+
+#[test]
+fn a_lower_sign_of_life_takes_nothing_back() {
+    check("1.1h beat1:5 read beat1:3 read notkept2 wake read", "1.1 ask(1.2-5) lost(1.2-5 NotKept)");
+}
+
+#[test]
+fn what_is_read_by_the_moment_of_a_sign_of_life_is_not_read_after_it() {
+    let mut reorder = Reorder::new(LIMITS, Position::default());
+    let mut out = vec![];
+    reorder.step(1, parse("1.1h", 1, 0), &mut out);
+    reorder.step(2, parse("beat1:3", 2, 1), &mut out);
+    reorder.step(3, Input::Wake { read_to: Some(2) }, &mut out);
+    assert_eq!(out.len(), 1, "{out:?}");
+    reorder.step(4, Input::Wake { read_to: Some(3) }, &mut out);
+    assert_eq!(out[1..], [Output::Ask { epoch: 1, from: 2, to: 3 }]);
+}
+
+#[test]
+fn an_answer_about_another_epoch_is_no_answer() {
+    let mut reorder = Reorder::new(LIMITS, Position::default());
+    let mut out = vec![];
+    for (now, word) in [(1, "1.1h"), (2, "1.3"), (3, "wake")] {
+        reorder.step(now, parse(word, now, 1), &mut out);
+    }
+    let waits = reorder.deadline();
+    reorder.step(4, Input::Answer { epoch: 2, from: 2, answer: Answer::NotKept }, &mut out);
+    assert_eq!(reorder.deadline(), waits);
+}
