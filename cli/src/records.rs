@@ -112,7 +112,8 @@ pub(crate) async fn read(
     let mut messages = streams.read_subjects(partition, subjects, policy).await?;
     loop {
         let message = tokio::time::timeout(SILENCE_MAX, messages.next()).await;
-        let message = message.map_err(|_| Trouble::Away("NATS does not tell all the records that it has".to_owned()))?;
+        let message =
+            message.map_err(|_| Trouble::Away("NATS does not tell all the records that it has".to_owned()))?;
         let message = message.ok_or_else(|| Trouble::Away("NATS ended the reading".to_owned()))?;
         let message = message.map_err(|error| Trouble::Away(format!("NATS does not go on: {error}")))?;
         let (sequence, record) = decode(&message)?;
