@@ -62,10 +62,15 @@ impl Item {
     }
 }
 
+/// More than were ever dropped: a file of the spool may say anything, and what it says is added up.
+const DROPPED_MAX: u64 = 1 << 40;
+
 /// How much was dropped at a bound of this producer, where that is what an observation says.
 pub(crate) fn lost_before(observation: &Observation) -> Option<u64> {
     match &observation.observed {
-        Observed::Gap(Gap { reason: GapReason::QueueFull, range: GapRange::Engine { lost, .. }, .. }) => *lost,
+        Observed::Gap(Gap { reason: GapReason::QueueFull, range: GapRange::Engine { lost, .. }, .. }) => {
+            lost.map(|lost| lost.min(DROPPED_MAX))
+        }
         Observed::Gap(_)
         | Observed::Container(_)
         | Observed::Removed(_)

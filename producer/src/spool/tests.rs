@@ -4,7 +4,7 @@ use domain::observation::SpoolPlace;
 use domain::{Cause, Container, EngineEvent, NodeName, Observation, Observed, Timestamp};
 
 use super::log::{Bounds, Left, Log};
-use crate::queue::{Item, Queue, Span, Spooled, lost_before};
+use crate::queue::{Item, Queue, Span, Spooled, gap, lost_before};
 
 pub(super) fn node() -> NodeName {
     "n".parse().unwrap()
@@ -92,6 +92,18 @@ fn a_file_that_is_cut_at_any_byte_can_be_opened_and_written_again() {
         let (again, left) = open(folder.path());
         assert_eq!((all(&again), left.damaged), (expected, false), "cut at {cut}, opened again");
     }
+}
+
+#[test]
+fn what_a_file_claims_overflows_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(folder.path());
+    log.append((1..=3).map(|number| gap(&event(number), u64::MAX)).collect()).unwrap();
+    drop(log);
+    std::fs::rename(&files(folder.path())[0], folder.path().join(format!("{}.log", u64::MAX))).unwrap();
+    let (log, left) = open(folder.path());
+    assert_eq!((all(&log), left.last), (vec![1, 2, 3], 3));
+    assert!(left.count() > 3);
 }
 
 #[test]
