@@ -14,7 +14,7 @@ use crate::fleet::{Fleet, Node};
 
 /// How long servers may take until they answer.
 const SERVERS_TIME: Duration = Duration::from_secs(20);
-/// How long the first picture may take.
+/// How long the first picture may stay as it is while nodes are missing in it.
 const PICTURE_TIME: Duration = Duration::from_secs(120);
 /// How often it is looked.
 const LOOK_TIME: Duration = Duration::from_millis(100);
@@ -65,9 +65,9 @@ pub(crate) async fn servers(config: &Config, store: &Store) -> Result<Client, Fa
 /// Waits until Redis holds every container of every node.
 ///
 /// # Errors
-/// It takes too long, or Redis does not answer.
+/// No node comes for too long, or Redis does not answer.
 pub(crate) async fn picture(config: &Config, store: &Store, fleet: &Fleet) -> Result<(), Failure> {
-    let (step, begin) = (config.step("the first picture"), Instant::now());
+    let (step, mut moved) = (config.step("the first picture"), Instant::now());
     let mut waiting: Vec<&Node> = fleet.nodes.iter().collect();
     loop {
         let mut left = Vec::new();
@@ -84,10 +84,13 @@ pub(crate) async fn picture(config: &Config, store: &Store, fleet: &Fleet) -> Re
         if left.is_empty() {
             return Ok(());
         }
-        if begin.elapsed() > PICTURE_TIME {
+        if left.len() < waiting.len() {
+            moved = Instant::now();
+        }
+        if moved.elapsed() > PICTURE_TIME {
             let (left, of) = (left.len(), config.nodes);
             return Err(Failure::failed(format!(
-                "{left} of {of} nodes are not in Redis after two minutes; lower --nodes"
+                "{left} of {of} nodes are not in Redis, and none came in two minutes; lower --nodes"
             )));
         }
         step.tell(1.0 - left.len() as f64 / config.nodes.max(1) as f64);
