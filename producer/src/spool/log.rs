@@ -336,7 +336,7 @@ impl Log {
         let file = self.next_file;
         let path = self.path(file);
         let mut begun = OpenOptions::new().create_new(true).append(true).open(&path)?;
-        self.next_file = self.next_file + 1;
+        self.next_file = self.next_file.saturating_add(1);
         let begin = begun.write_all(&MAGIC);
         let begin = begin.and_then(|()| if self.forced { File::open(&self.folder)?.sync_all() } else { Ok(()) });
         if let Err(error) = begin {
