@@ -57,7 +57,7 @@ def test_it_begins_after_its_last_hole(stack, containers):
     # Of the second file alone.
     revision = eventually(lambda: listed_at(stack, entries[-1].sequence), 10, "the partition's own place follows")
     old = entries[0]
-    listed = f"0:{old.sequence}.{old.record.writer:x}"
+    listed = f"0:{old.sequence}.{old.record.writer:016x}"
     stack.sequencer.kill()
     stack.nats.kill()
     spoiled = blocks(stack)[0]
