@@ -177,18 +177,11 @@ impl Streams {
     }
 
     async fn pull(&self, partition: Partition, config: Config) -> Result<pull::Stream, Trouble> {
-        messages(&self.consumer(partition, config).await?).await
-    }
-
-    async fn consumer(
-        &self,
-        partition: Partition,
-        config: Config,
-    ) -> Result<jetstream::consumer::PullConsumer, Trouble> {
-        let stream = self.stream(partition).await?;
-        stream.create_consumer(config).await.map_err(|error| {
+        let consumer = self.stream(partition).await?.create_consumer(config).await.map_err(|error| {
             Trouble::Away(format!("cannot read the stream {}: {error}", self.prefix.state_stream(partition)))
-        })
+        })?;
+        let pulling = consumer.stream().max_messages_per_batch(PULL_MESSAGES).expires(PULL_TIME).heartbeat(PULL_BEAT);
+        pulling.messages().await.map_err(|error| Trouble::Away(format!("cannot read from NATS: {error}")))
     }
 }
 
@@ -203,11 +196,6 @@ fn reader(deliver_policy: DeliverPolicy, filter_subjects: Vec<String>) -> Config
         num_replicas: 1,
         ..Config::default()
     }
-}
-
-async fn messages(consumer: &jetstream::consumer::PullConsumer) -> Result<pull::Stream, Trouble> {
-    let pulling = consumer.stream().max_messages_per_batch(PULL_MESSAGES).expires(PULL_TIME).heartbeat(PULL_BEAT);
-    pulling.messages().await.map_err(|error| Trouble::Away(format!("cannot read from NATS: {error}")))
 }
 
 /// Takes a message apart: its sequence and its record.

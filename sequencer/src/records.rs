@@ -25,8 +25,9 @@ pub(crate) struct Read {
 }
 
 impl Records {
-    /// Begins to read; also says how many records there are by now.
-    pub(crate) async fn open(stream: &Stream, all: String, from: DeliverPolicy) -> Result<(Self, u64), Broken> {
+    /// Begins to read. The server that reads may lag behind the leader: it begins with what it has, and what it lacks
+    /// follows. So only the leader tells where the end is.
+    pub(crate) async fn open(stream: &Stream, all: String, from: DeliverPolicy) -> Result<Self, Broken> {
         let failed = |error: &dyn std::fmt::Display| Broken::new("cannot read the records", error);
         let reader = stream.create_consumer(pull::Config {
             deliver_policy: from,
@@ -39,9 +40,8 @@ impl Records {
             ..pull::Config::default()
         });
         let reader = reader.await.map_err(|error| failed(&error))?;
-        let expected = reader.cached_info().num_pending;
         let messages = reader.messages().await.map_err(|error| failed(&error))?;
-        Ok((Self { messages, count: 0 }, expected))
+        Ok(Self { messages, count: 0 })
     }
 
     /// The next record. May be dropped and called again: nothing is lost by it.

@@ -116,7 +116,7 @@ async fn read_on(stream: &Stream, all: String, extent: Extent, along: Along) -> 
     }
     if left > 0 {
         let from = DeliverPolicy::ByStartSequence { start_sequence: end.sequence + 1 };
-        let (mut records, _) = Records::open(stream, all, from).await?;
+        let mut records = Records::open(stream, all, from).await?;
         for sequence in end.sequence + 1..=extent.last {
             let read = in_time(records.next()).await?;
             match read.record {
@@ -154,13 +154,10 @@ fn begin(raw: Extent, recovery: Option<Recovery>) -> (u64, bool) {
     (floor.max(first), first > floor)
 }
 
-/// The last record of each subject, in the stream's order, up to and with `last`.
-///
-/// The server that reads may lag behind the leader, which said what is last: it begins with what it has, and what it
-/// lacks follows.
+/// The last record of each subject, in the stream's order, up to and with `last`, the leader's last one.
 async fn read_last_records(stream: &Stream, all: String, last: u64) -> Result<Recalled, Broken> {
     let mut recovered = BTreeMap::new();
-    let (mut records, _) = Records::open(stream, all, DeliverPolicy::LastPerSubject).await?;
+    let mut records = Records::open(stream, all, DeliverPolicy::LastPerSubject).await?;
     loop {
         let Read { sequence, record } = in_time(records.next()).await?;
         if sequence > last {

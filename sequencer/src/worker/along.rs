@@ -47,12 +47,12 @@ impl Worker {
 
     async fn read_all(&self, jetstream: &JetStream, along: &mut Option<Along>) -> Result<Infallible, Broken> {
         let stream = recover::open_state(jetstream, &self.config, self.number).await?;
-        let created = Extent::of(&stream).created;
+        let Extent { created, last, .. } = Extent::of(&stream);
         let all = self.config.prefix.state_all(self.number);
         // First the last record of each subject, then all that come.
-        let (mut records, expected) = Records::open(&stream, all, DeliverPolicy::LastPerSubject).await?;
+        let mut records = Records::open(&stream, all, DeliverPolicy::LastPerSubject).await?;
         let mut warm = Warm::default();
-        for _ in 0..expected {
+        while warm.end().map_or(0, |end| end.sequence) < last {
             let Read { sequence, record } = records.next().await?;
             warm.fold(sequence, record.map_err(|error| Broken::new("a record cannot be read", &error))?);
         }

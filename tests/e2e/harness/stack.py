@@ -4,8 +4,8 @@ from pathlib import Path
 
 from harness import http
 from harness.engine import Engine
-from harness.paths import BINARY, environment
 from harness.members import Members
+from harness.paths import BINARY, environment
 from harness.picture import Picture
 from harness.ports import free_port
 from harness.process import Process
